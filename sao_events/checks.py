@@ -1,0 +1,71 @@
+"""Tests: which results stand, which must be run again (semantics, section 7).
+
+The position of what a test reads is the version of a source and the number of builds of a node; a view adds what lies behind it.
+A result stands while the test's definition and every position are as they were when it last ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sao_events.graph import Graph, Test
+from sao_events.lineage import digest
+from sao_events.state import World
+
+FAILED = frozenset({"fail", "error"})
+
+
+def definition(graph: Graph, test: Test) -> str:
+    """Identity of what the test would run: its own text and the ephemeral models folded into it."""
+    folded = [graph.fingerprints[name] for name in test.reads if name in graph.nodes and not graph.nodes[name].built]
+    return digest(test.own, *folded)
+
+
+def positions(graph: Graph, world: World, test: Test) -> dict[str, int]:
+    """Where everything stands that the test looks at, now."""
+    found: dict[str, int] = {}
+    for name in test.reads:
+        for seen in (name, *graph.behind(name)):
+            found[seen] = world.source(seen).version if seen in graph.sources else world.node(seen).builds
+    return found
+
+
+def stands(graph: Graph, world: World, test: Test) -> bool:
+    """Whether the last result of the test, a failure or warning included, is still its result."""
+    state = world.tests.get(test.id)
+    return (
+        state is not None
+        and state.definition == definition(graph, test)
+        and dict(state.seen) == positions(graph, world, test)
+    )
+
+
+def outdated(graph: Graph, world: World, test: Test) -> bool:
+    """Whether the result fell behind by a build, a new definition, or never having run; newer data in sources alone is not enough."""
+    state = world.tests.get(test.id)
+    if state is None or state.definition != definition(graph, test):
+        return True
+    now = positions(graph, world, test)
+    return any(state.seen.get(name) != position for name, position in now.items() if name in graph.nodes)
+
+
+def failing(graph: Graph, world: World, name: str) -> bool:
+    """Whether a standing result of a test on the source or ephemeral model `name` is a failure of severity error."""
+    if not world.tests:
+        return False
+    tests = (graph.tests[test] for test in graph.tests_of.get(name, ()))
+    return any(
+        world.tests[test.id].status in FAILED and stands(graph, world, test) for test in tests if test.id in world.tests
+    )
+
+
+def failing_ephemeral(graph: Graph, world: World, name: str) -> bool:
+    """`failing`, for an ephemeral model; False for everything else, which carries its failure itself."""
+    node = graph.nodes.get(name)
+    return node is not None and not node.built and failing(graph, world, name)
+
+
+def blamed(graph: Graph, test: Test, built: Collection[str]) -> tuple[str, ...]:
+    """The nodes that count as failed when the test fails: those it reads that its run has built, otherwise all it reads."""
+    nodes = [name for name in test.reads if name in graph.nodes and graph.nodes[name].built]
+    return tuple(name for name in nodes if name in built) or tuple(nodes)

@@ -1,0 +1,241 @@
+"""The decision: for every node build, reuse, wait or blocked, with the reason and the evidence.
+
+`_rules` is the contract, read from top to bottom; the first rule that applies wins. `plan.decide` takes it over a whole graph. Sources: semantics sections 2 and 3, which
+follow dbt's state-aware orchestration and dbt State, and name where they go beyond. Pure: time comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sao_events import checks
+from sao_events.events import Observed
+from sao_events.graph import Graph, Node
+from sao_events.policy import Settings
+from sao_events.state import Failure, Job, NodeState, World
+
+
+class Action(StrEnum):
+    """What is to happen with a node."""
+
+    build = "build"
+    reuse = "reuse"
+    wait = "wait"
+    blocked = "blocked"
+
+
+class Reason(StrEnum):
+    """Why: stable codes. Text for people is made from code and evidence in one place, `explain`."""
+
+    forced = "forced"
+    state_cleared = "state_cleared"
+    first_build = "first_build"
+    relation_missing = "relation_missing"
+    retry = "retry"
+    retries_exhausted = "retries_exhausted"
+    code_changed = "code_changed"
+    upstream_code_changed = "upstream_code_changed"
+    view_unchanged = "view_unchanged"
+    no_new_data = "no_new_data"
+    waiting_for_upstreams = "waiting_for_upstreams"
+    within_build_after = "within_build_after"
+    no_reader_due = "no_reader_due"
+    new_data = "new_data"
+    upstream_not_ready = "upstream_not_ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with a node now. `eligible_at` is the instant (UTC epoch seconds) at which a wait ends, where one is known."""
+
+    action: Action
+    reason: Reason
+    eligible_at: float | None = None
+    waiting_for: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+VIEW_UNCHANGED = Decision(Action.reuse, Reason.view_unchanged)
+NO_NEW_DATA = Decision(Action.reuse, Reason.no_new_data)
+
+
+class Look:
+    """What can be seen at one instant: the graph, the record, and who asks (`job`, or nobody: the service itself).
+
+    `assumed` holds states that a plan counts as reached; `held` are lazy nodes for which no reader is due, each with the instant at
+    which one is, where known; `decisions` are those already taken, parents before readers.
+    """
+
+    def __init__(self, graph: Graph, world: World, settings: Settings, now: float, job: Job | None = None) -> None:
+        self.graph, self.world, self.settings, self.now, self.job = graph, world, settings, now, job
+        self.assumed: dict[str, NodeState] = {}
+        self.held: dict[str, float | None] = {}
+        self.decisions: dict[str, Decision] = {}
+
+    def state(self, name: str) -> NodeState:
+        """The state of a node, planned builds counted as done."""
+        return self.assumed.get(name) or self.world.node(name)
+
+    def selected(self, name: str) -> bool:
+        """Whether the job that asks selects the node; without a job every node is."""
+        return self.job is None or self.job.select is None or name in self.job.select
+
+    def forced(self, name: str) -> bool:
+        """Whether the job that asks builds the node whatever its state; once."""
+        return self.job is not None and not self.job.state_aware and self.selected(name) and name not in self.job.done
+
+    def position(self, name: str) -> int:
+        """The data version of a source or stored node."""
+        return self.world.source(name).version if name in self.graph.sources else self.state(name).version
+
+    def newer(self, upstream: str, observed: Observed, quorum: bool = True) -> bool:
+        """Whether `upstream` has newer data than `observed`. A view is looked through, under its own `updates_on` unless `quorum` is off."""
+        source = self.graph.sources.get(upstream)
+        if source is not None and source.view and self.job is not None:
+            return True
+        if not self.graph.is_transparent(upstream):
+            return self.position(upstream) > observed.versions.get(upstream, -1)
+        parents = self.graph.upstreams[upstream]
+        if quorum and self.graph.nodes[upstream].policy.updates_on == "all":
+            counted = [name for name in parents if name not in self.graph.unchanging]
+            if counted:
+                return all(self.newer(name, observed) for name in counted)
+        return any(self.newer(name, observed, quorum) for name in parents)
+
+    def changed(self, reader: str, upstream: str, observed: Observed) -> bool:
+        """Whether what `reader` depends on in `upstream` was last built from other code than `observed` saw."""
+        if upstream in self.graph.sources:
+            return False
+        now, then = self.state(upstream).code, observed.codes.get(upstream)
+        if now is None or now == then:
+            return False
+        reading = self.graph.readings[reader]
+        return then is None or reading.sees(upstream, now) != reading.sees(upstream, then)
+
+    def missing(self, name: str) -> bool:
+        """Whether a reader cannot be built on `name`: never built or loaded, dropped, failed or blocked; through a view its upstreams too."""
+        if name in self.graph.sources:
+            never = self.graph.sources[name].empty and not self.world.source(name).version
+            return never or (self.job is None and checks.failing(self.graph, self.world, name))
+        state, decision = self.state(name), self.decisions.get(name)
+        if state.baseline is None or state.failure is not None or state.dropped:
+            return True
+        if decision is not None and decision.action is Action.blocked:
+            return True
+        return self.graph.is_transparent(name) and any(self.missing(parent) for parent in self.graph.upstreams[name])
+
+
+def decide_node(look: Look, name: str) -> Decision:
+    """The decision for one node whose parents are decided: the first rule that applies, then whether its upstreams are ready."""
+    node = look.graph.nodes[name]
+    if not node.built:
+        return VIEW_UNCHANGED
+    decision = _rules(look, node)
+    if decision.action is Action.build:
+        not_ready = _not_ready(look, node)
+        if not_ready:
+            evidence = {**decision.evidence, "would_be": decision.reason.value}
+            return Decision(Action.blocked, Reason.upstream_not_ready, waiting_for=not_ready, evidence=evidence)
+    return decision
+
+
+def _rules(look: Look, node: Node) -> Decision:
+    state, upstreams = look.state(node.id), look.graph.upstreams[node.id]
+    baseline = state.baseline
+
+    if look.forced(node.id):  # rule 1
+        return Decision(Action.build, Reason.forced, evidence={"job": look.job.name if look.job else None})
+    if state.failure is not None:  # rule 4, looked at first after a failed attempt, which answered what asked for it
+        return _after_failure(look, node, state, state.failure)
+    if state.cleared:  # rule 1
+        return Decision(Action.build, Reason.state_cleared)
+    if baseline is None:  # rule 2
+        return Decision(Action.build, Reason.first_build)
+    if state.dropped:  # rule 3
+        return Decision(Action.build, Reason.relation_missing, evidence={"relation": node.relation})
+    window_ends = baseline.clock + node.policy.build_after
+
+    if look.graph.fingerprints[node.id] != baseline.observed.fingerprint:  # rule 5
+        evidence = {"built_with": baseline.observed.fingerprint, "now": look.graph.fingerprints[node.id]}
+        return _code(look, Reason.code_changed, window_ends, evidence)
+    if changed := tuple(name for name in upstreams if look.changed(node.id, name, baseline.observed)):  # rule 6
+        return _code(look, Reason.upstream_code_changed, window_ends, {"changed": changed})
+    if node.transparent:  # rule 7
+        return VIEW_UNCHANGED
+    newer = tuple(name for name in upstreams if look.newer(name, baseline.observed))
+    if not newer:  # rule 8
+        return NO_NEW_DATA
+    evidence = _newer(look, node, newer, baseline.observed)
+    if node.policy.updates_on == "all":  # rule 9
+        lacking = tuple(name for name in upstreams if name not in newer and name not in look.graph.unchanging)
+        if lacking:
+            return Decision(Action.wait, Reason.waiting_for_upstreams, waiting_for=lacking, evidence=evidence)
+    if look.now < window_ends:  # rule 10
+        return Decision(Action.wait, Reason.within_build_after, window_ends, evidence=evidence)
+    if node.id in look.held:  # rule 11
+        return Decision(Action.wait, Reason.no_reader_due, look.held[node.id], evidence=evidence)
+    return Decision(Action.build, Reason.new_data, evidence=evidence)  # rule 12
+
+
+def _code(look: Look, reason: Reason, window_ends: float, evidence: Mapping[str, Any]) -> Decision:
+    if look.settings.code_changes == "after_window" and look.now < window_ends:
+        return Decision(
+            Action.wait, Reason.within_build_after, window_ends, evidence={**evidence, "held": reason.value}
+        )
+    return Decision(Action.build, reason, evidence=evidence)
+
+
+def _after_failure(look: Look, node: Node, state: NodeState, failure: Failure) -> Decision:
+    if state.drops > failure.drops:  # rule 3: seen missing after the failure
+        return Decision(Action.build, Reason.relation_missing, evidence={"relation": node.relation})
+    evidence = {"message": failure.message, "failed_at": failure.ended, "retries": failure.retries}
+    if news := arrived_since(look, node, failure.observed):
+        return Decision(Action.build, Reason.retry, evidence={**evidence, "arrived": news})
+    if look.job is not None and look.selected(node.id):
+        return Decision(Action.build, Reason.retry, evidence={**evidence, "job": look.job.name})
+    if failure.retries >= look.settings.attempts:
+        return Decision(Action.blocked, Reason.retries_exhausted, evidence=evidence)
+    due = failure.ended + look.settings.backoff * 2**failure.retries
+    if look.now < due:
+        return Decision(Action.wait, Reason.retry, due, evidence=evidence)
+    return Decision(Action.build, Reason.retry, evidence=evidence)
+
+
+def arrived_since(look: Look, node: Node, observed: Observed) -> tuple[str, ...]:
+    """What has arrived since an attempt that saw `observed`: names of newer or changed upstreams, `code`, `cleared`, `dropped`."""
+    state, upstreams = look.state(node.id), look.graph.upstreams[node.id]
+    own = {
+        "code": look.graph.fingerprints[node.id] != observed.fingerprint,
+        "cleared": state.clears > observed.clears,
+        "dropped": state.drops > observed.drops,
+    }
+    return (
+        *(what for what, arrived in own.items() if arrived),
+        *(
+            name
+            for name in upstreams
+            if look.newer(name, observed, quorum=False) or look.changed(node.id, name, observed)
+        ),
+    )
+
+
+def _not_ready(look: Look, node: Node) -> tuple[str, ...]:
+    broken = [
+        name for name in node.reads if look.job is None and checks.failing_ephemeral(look.graph, look.world, name)
+    ]
+    return (*(name for name in look.graph.upstreams[node.id] if look.missing(name)), *broken)
+
+
+def _newer(look: Look, node: Node, newer: tuple[str, ...], observed: Observed) -> dict[str, Any]:
+    """Evidence: which feeds are newer, with the version the last build saw and the one on record."""
+    feeds = [feed for name in newer for feed in look.graph.behind(name)]
+    return {
+        "newer": {
+            feed: {"built_with": observed.versions.get(feed), "now": look.position(feed)}
+            for feed in dict.fromkeys(feeds)
+            if look.newer(feed, observed)
+        }
+    }

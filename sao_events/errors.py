@@ -1,0 +1,53 @@
+"""Errors that a user meets: what went wrong, where, and what to do about it.
+
+Every error that may reach a person derives from `SaoError`; its text is meant to be printed as it is. `exit_code` is what the
+command line returns for it.
+"""
+
+from __future__ import annotations
+
+
+class SaoError(Exception):
+    """Something a user can act on. `hint` says what to do next; `exit_code` is the status of the command line."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class UsageError(SaoError):
+    """The command line or a request asks for something that does not exist or makes no sense."""
+
+    exit_code = 2
+
+
+class ConfigError(SaoError):
+    """A configuration or scenario file is wrong; the message names file and line."""
+
+    exit_code = 2
+
+
+class GraphError(SaoError):
+    """The project's graph cannot be used: a cycle, a name twice, a reference to nothing."""
+
+
+class PolicyError(SaoError):
+    """A freshness policy that cannot be understood; the message names the node."""
+
+
+class DbtError(SaoError):
+    """dbt is missing, or refused the project, the profile or the command."""
+
+
+class StoreError(SaoError):
+    """The event log cannot be read or written: corrupt, of a newer release, disk full."""
+
+
+class Busy(SaoError):
+    """Another process holds what is needed: the state directory, the port."""

@@ -1,0 +1,272 @@
+"""What can happen: the events of the log, and their one form in JSON.
+
+Instants are UTC epoch seconds. An event holds everything that folding it needs; the same event folded twice at the same place
+gives the same state. Names of events and fields are the stored format: they may be added to, never renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
+
+from sao_events.errors import StoreError
+from sao_events.lineage import Code
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a build saw before it started: its own fingerprint, the data version of every feed, the code of every upstream,
+    and how often the node had been cleared and dropped."""
+
+    fingerprint: str
+    versions: Mapping[str, int] = field(default_factory=dict)
+    codes: Mapping[str, Code] = field(default_factory=dict)
+    clears: int = 0
+    drops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events; `subjects` names the nodes and sources an event is about."""
+
+    subjects: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStarted(Event):
+    """The service came up on this log: builds that were running are lost, jobs that were not finished are decided again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectLoaded(Event):
+    """The graph stored under the digest `project` is in force from here on; `commit` is its git commit, where there is one."""
+
+    project: str
+    commit: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRejected(Event):
+    """A commit or saved state of the project that dbt refused; the one before stays in force."""
+
+    error: str
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CodePushed(Event):
+    """A hint that the code changed: a push to `ref`, or a saved file. What is deployed is looked up, not taken from here."""
+
+    ref: str | None = None
+    commit: str | None = None
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataLanded(Event):
+    """New data in a source. Load ids are compared per source; `loaded_at` is the event's own time where it is not given."""
+
+    source: str
+    load_id: str | None = None
+    loaded_at: float | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RelationDropped(Event):
+    """The relation of `node` was seen to be missing from the warehouse."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateCleared(Event):
+    """The recorded state of `nodes` is to be forgotten; None means of all."""
+
+    nodes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequested(Event):
+    """One evaluation of `select` (None: all nodes), due at `due`; without `state_aware` every selected node is built."""
+
+    job: str
+    name: str
+    due: float
+    select: tuple[str, ...] | None = None
+    state_aware: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JobFinished(Event):
+    """The job has been decided and what it planned has ended; `reused_tests` kept their results."""
+
+    job: str
+    status: str
+    reused_tests: tuple[str, ...] = ()
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """A plan is about to be carried out: its nodes, each with the reason, and its tests."""
+
+    run: str
+    nodes: Mapping[str, str]
+    tests: tuple[str, ...] = ()
+    job: str | None = None
+    cause: str = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    """The run has ended: `success`, `failed` (some node), `error` (dbt itself), or `interrupted`."""
+
+    run: str
+    status: str
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStarted(Event):
+    """A node is being built. `clock` is where its window will count from, `retries` how many retries of this series are used up
+    if it fails, `advances` whether success makes its data new, `code` what it will have been built with."""
+
+    run: str
+    node: str
+    reason: str
+    clock: float
+    observed: Observed
+    code: Code
+    retries: int = 0
+    advances: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBuilt(Event):
+    """The build succeeded; `seconds` is what dbt measured, `same_content` whether the stored rows are as they were."""
+
+    run: str
+    node: str
+    seconds: float = 0.0
+    same_content: bool = False
+    status: str = "success"
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed(Event):
+    """The build failed; what stood before stands."""
+
+    run: str
+    node: str
+    message: str | None = None
+    seconds: float = 0.0
+    status: str = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildInterrupted(Event):
+    """The build was cancelled or its process lost: no failed attempt."""
+
+    run: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestFinished(Event):
+    """A test's outcome: `pass`, `warn`, `fail` or `error`. `seen` is the position of everything it looked at, `versions` the data
+    versions behind it; `fails` are the nodes that count as failed by it."""
+
+    __test__: ClassVar[bool] = False
+
+    run: str
+    test: str
+    status: str
+    definition: str = ""
+    seen: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
+    fails: tuple[str, ...] = ()
+    message: str | None = None
+    seconds: float = 0.0
+
+
+EVENTS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        EngineStarted, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared, JobRequested,
+        JobFinished, RunStarted, RunFinished, BuildStarted, NodeBuilt, NodeFailed, BuildInterrupted, TestFinished,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event with its place in the log: `seq` is its position in the total order, `at` when it was recorded, `key` its
+    idempotency key, `sender` who brought it."""
+
+    seq: int
+    at: float
+    event: Event
+    key: str | None = None
+    sender: str = "engine"
+
+
+def event_to_json(event: Event) -> tuple[str, dict[str, Any]]:
+    """The event's type name and its fields as JSON values; fields with their default value are left out."""
+    return type(event).__name__, {
+        f.name: _plain(value) for f in fields(event) if (value := getattr(event, f.name)) != _default(f)
+    }
+
+
+def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
+    """The inverse of `event_to_json`. Raises StoreError for a type this release does not know."""
+    if kind not in EVENTS:
+        raise StoreError(
+            f"the log holds an event of the unknown type {kind}",
+            hint="it was written by a newer release: upgrade sao-events",
+        )
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    if "observed" in values:
+        values["observed"] = _observed(values["observed"])
+    if "code" in values:
+        values["code"] = _code(values["code"])
+    return EVENTS[kind](**values)
+
+
+def code_to_json(code: Code) -> Any:
+    """A code identity as a JSON value: its base alone, or base and columns."""
+    return code.base if not code.columns else [code.base, [list(column) for column in code.columns]]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Code):
+        return code_to_json(value)
+    if isinstance(value, Observed):
+        return {f.name: _plain(v) for f in fields(value) if (v := getattr(value, f.name)) != _default(f)}
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _default(f: Any) -> Any:
+    return (
+        f.default if f.default is not MISSING else f.default_factory() if f.default_factory is not MISSING else MISSING
+    )
+
+
+def _code(value: Any) -> Code:
+    return (
+        Code(value)
+        if isinstance(value, str)
+        else Code(value[0], tuple((name, identity) for name, identity in value[1]))
+    )
+
+
+def _observed(body: Mapping[str, Any]) -> Observed:
+    codes = {name: _code(value) for name, value in body.get("codes", {}).items()}
+    return Observed(body["fingerprint"], body.get("versions", {}), codes, body.get("clears", 0), body.get("drops", 0))

@@ -1,0 +1,267 @@
+"""The project as a graph: sources feed nodes, nodes feed nodes, tests hang on nodes.
+
+A `Graph` is immutable. It answers what the rules ask for: the upstreams of a node with ephemeral parents replaced by their own,
+the sources and stored nodes that lie behind them, and who reads whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from heapq import heappop, heappush
+from typing import Any, TypeVar
+
+from sao_events.errors import GraphError
+from sao_events.lineage import Code, Reading, digest
+from sao_events.policy import Policy
+
+TRANSPARENT = frozenset({"view", "ephemeral"})
+KINDS = TRANSPARENT | {"table", "incremental", "seed", "snapshot", "python", "materialized_view"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A relation that others load. `static`: never changes. `view`: is a view in the warehouse. `empty`: not there before its first landing."""
+
+    id: str
+    name: str
+    static: bool = False
+    view: bool = False
+    empty: bool = False
+    relation: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A model, seed or snapshot. `own` is the identity of what it would execute by itself; `reads` are its direct parents."""
+
+    id: str
+    name: str
+    kind: str
+    reads: tuple[str, ...] = ()
+    own: Code = Code("")
+    policy: Policy = Policy()
+    reading: Reading = Reading()
+    early_cutoff: bool = False
+    relation: str | None = None
+    path: str | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def transparent(self) -> bool:
+        """Whether the node owns no data of its own: a view or an ephemeral model."""
+        return self.kind in TRANSPARENT
+
+    @property
+    def built(self) -> bool:
+        """Whether dbt makes a relation for it at all: everything but ephemeral models."""
+        return self.kind != "ephemeral"
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A data test; `reads` are the nodes and sources whose rows it looks at, `own` the identity of its definition."""
+
+    id: str
+    name: str
+    reads: tuple[str, ...]
+    own: str = ""
+    severity: str = "error"
+    kind: str = ""
+
+
+T = TypeVar("T", Node, Source, Test)
+
+
+class Graph:
+    """Nodes in topological order (parents first, otherwise as given), sources and tests. Raises GraphError on a cycle or a lost reference."""
+
+    def __init__(self, nodes: Iterable[Node], sources: Iterable[Source] = (), tests: Iterable[Test] = ()) -> None:
+        self.sources: dict[str, Source] = _unique(sources, "source")
+        given = _unique(nodes, "node")
+        if twice := given.keys() & self.sources.keys():
+            raise GraphError(f"{min(twice)} is both a source and a node")
+        self.tests: dict[str, Test] = _unique(tests, "test")
+        self.nodes: dict[str, Node] = {name: given[name] for name in _ordered(given, self.sources)}
+        self.position: dict[str, int] = {name: index for index, name in enumerate(self.nodes)}
+        self._check_tests()
+
+    def _check_tests(self) -> None:
+        for test in self.tests.values():
+            for name in test.reads:
+                if name not in self.nodes and name not in self.sources:
+                    raise GraphError(f"test {test.id} reads {name}, which is neither a node nor a source")
+
+    @cached_property
+    def upstreams(self) -> dict[str, tuple[str, ...]]:
+        """Direct parents of each node; an ephemeral parent is replaced by its own parents. No parent twice."""
+        found: dict[str, tuple[str, ...]] = {}
+        for node in self.nodes.values():
+            parents: dict[str, None] = {}
+            for name in node.reads:
+                through = found[name] if self._ephemeral(name) else (name,)
+                parents.update(dict.fromkeys(through))
+            found[node.id] = tuple(parents)
+        return found
+
+    @cached_property
+    def feeds(self) -> dict[str, tuple[str, ...]]:
+        """The sources and stored nodes whose data each node shows: its upstreams, looked at through views."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, parents in self.upstreams.items():
+            behind: dict[str, None] = {}
+            for parent in parents:
+                behind.update(dict.fromkeys(found[parent] if self.is_transparent(parent) else (parent,)))
+            found[name] = tuple(behind)
+        return found
+
+    @cached_property
+    def readers(self) -> dict[str, tuple[str, ...]]:
+        """Who has the node or source among its upstreams (ephemeral readers are replaced by their own readers), in graph order."""
+        found: dict[str, list[str]] = {name: [] for name in (*self.sources, *self.nodes)}
+        for name, parents in self.upstreams.items():
+            if self.nodes[name].built:
+                for parent in parents:
+                    found[parent].append(name)
+        return {name: tuple(readers) for name, readers in found.items()}
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Identity of what each node would execute: its own text and configuration, and the ephemeral models folded into it."""
+        found: dict[str, str] = {}
+        for node in self.nodes.values():
+            folded = [found[name] for name in node.reads if self._ephemeral(name)]
+            found[node.id] = digest(node.own.whole(), *folded) if folded else node.own.whole()
+        return found
+
+    @cached_property
+    def own_codes(self) -> dict[str, Code]:
+        """`Node.own` with the ephemeral models that are folded into the node."""
+        found: dict[str, Code] = {}
+        for node in self.nodes.values():
+            folded = [self.fingerprints[name] for name in node.reads if self._ephemeral(name)]
+            found[node.id] = Code(digest(node.own.base, *folded), node.own.columns) if folded else node.own
+        return found
+
+    @cached_property
+    def readings(self) -> dict[str, Reading]:
+        """How each node reads its upstreams, ephemeral parents looked through."""
+        found: dict[str, Reading] = {}
+        for node in self.nodes.values():
+            found[node.id] = self._through(node, found) if any(map(self._ephemeral, node.reads)) else node.reading
+        return found
+
+    @cached_property
+    def unchanging(self) -> frozenset[str]:
+        """What can never have new data: seeds, static sources, and views over nothing but these."""
+        found = {source.id for source in self.sources.values() if source.static}
+        for node in self.nodes.values():
+            over = self.upstreams[node.id]
+            if node.kind == "seed" or (node.transparent and over and found.issuperset(over)):
+                found.add(node.id)
+        return frozenset(found)
+
+    @cached_property
+    def tests_of(self) -> dict[str, tuple[str, ...]]:
+        """The tests that read a node or source."""
+        found: dict[str, list[str]] = {}
+        for test in self.tests.values():
+            for name in test.reads:
+                found.setdefault(name, []).append(test.id)
+        return {name: tuple(tests) for name, tests in found.items()}
+
+    def is_transparent(self, name: str) -> bool:
+        """Whether `name` is a view or an ephemeral model (sources are not)."""
+        node = self.nodes.get(name)
+        return node is not None and node.transparent
+
+    def ancestors(self, names: Iterable[str]) -> set[str]:
+        """`names` and every node (not source) they are built from, at any distance."""
+        return self._closure(names, {name: node.reads for name, node in self.nodes.items()})
+
+    def descendants(self, names: Iterable[str]) -> set[str]:
+        """Every node that reads one of `names` at any distance, and those of `names` that are nodes."""
+        return self._closure(names, self.readers) & self.nodes.keys()
+
+    def sort(self, names: Iterable[str]) -> list[str]:
+        """`names` in the order of the graph."""
+        return sorted(names, key=self.position.__getitem__)
+
+    def behind(self, name: str) -> tuple[str, ...]:
+        """The sources and stored nodes whose rows one sees when reading `name`."""
+        return self.feeds[name] if self.is_transparent(name) else (name,)
+
+    def _closure(self, names: Iterable[str], steps: Mapping[str, Sequence[str]]) -> set[str]:
+        found: set[str] = set()
+        stack = [name for name in names]
+        while stack:
+            name = stack.pop()
+            if name not in found:
+                found.add(name)
+                stack.extend(steps.get(name, ()))
+        return found - self.sources.keys()
+
+    def _ephemeral(self, name: str) -> bool:
+        node = self.nodes.get(name)
+        return node is not None and node.kind == "ephemeral"
+
+    def _through(self, node: Node, found: Mapping[str, Reading]) -> Reading:
+        named, star = dict(node.reading.named), set(node.reading.star)
+        unknown = {name for name in node.reads if not self._ephemeral(name) and name not in named and name not in star}
+        for name in filter(self._ephemeral, node.reads):
+            inner, columns, all_columns = found[name], named.pop(name, None), name in star
+            for parent in self.upstreams[name]:
+                if parent in inner.named:
+                    named[parent] = (*named.get(parent, ()), *inner.named[parent])
+                elif parent in inner.star and columns is not None:
+                    named[parent] = (*named.get(parent, ()), *columns)
+                elif parent in inner.star and all_columns:
+                    star.add(parent)
+                else:
+                    unknown.add(parent)
+        star -= unknown
+        return Reading({name: used for name, used in named.items() if name not in unknown | star}, frozenset(star))
+
+
+def _unique(things: Iterable[T], what: str) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for thing in things:
+        if thing.id in found:
+            raise GraphError(f"two {what}s of the name {thing.id}")
+        found[thing.id] = thing
+    return found
+
+
+def _ordered(nodes: Mapping[str, Node], sources: Mapping[str, Source]) -> list[str]:
+    place = {name: index for index, name in enumerate(nodes)}
+    waiting, readers = dict.fromkeys(nodes, 0), {name: list[str]() for name in nodes}
+    for node in nodes.values():
+        for parent in dict.fromkeys(node.reads):
+            if parent in nodes:
+                waiting[node.id] += 1
+                readers[parent].append(node.id)
+            elif parent not in sources:
+                raise GraphError(f"{node.id} reads {parent}, which is neither a node nor a source")
+    ready = [place[name] for name, count in waiting.items() if not count]
+    names, order = list(nodes), list[str]()
+    ready.sort()
+    while ready:
+        name = names[heappop(ready)]
+        order.append(name)
+        for reader in readers[name]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heappush(ready, place[reader])
+    if len(order) < len(nodes):
+        raise GraphError(f"the graph has a cycle: {' -> '.join(_cycle(nodes, set(nodes) - set(order)))}")
+    return order
+
+
+def _cycle(nodes: Mapping[str, Node], rest: set[str]) -> list[str]:
+    path, seen = [min(rest)], set[str]()
+    while path[-1] not in seen:
+        seen.add(path[-1])
+        path.append(next(parent for parent in nodes[path[-1]].reads if parent in rest))
+    return path[path.index(path[-1]) :][::-1]

@@ -1,0 +1,70 @@
+"""Code identity of what stands in the warehouse, column by column, and what a reader sees of it.
+
+`Code.base` identifies the rows and everything that cannot be told apart by column; `Code.columns` identifies the single output
+columns, where they are known. A reader is touched by a change only through what it reads (semantics, sections 2 and 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+
+def digest(*parts: str) -> str:
+    """A stable 128-bit identity of the parts, in order; no two different sequences of parts run together."""
+    hasher = blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        hasher.update(len(data).to_bytes(8, "big"))
+        hasher.update(data)
+    return hasher.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Identity of the code that made a relation. Equal codes over equal data make equal relations."""
+
+    base: str
+    columns: tuple[tuple[str, str], ...] = ()
+
+    def whole(self) -> str:
+        """Identity of everything: rows and every column in order."""
+        return digest(self.base, *(part for column in self.columns for part in column))
+
+    def named(self, names: Iterable[str]) -> str:
+        """Identity of the rows and of the columns `names`; a column that is not known counts as absent."""
+        known = dict(self.columns)
+        return digest(self.base, *(part for name in names for part in (name, known.get(name, ""))))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a node reads its upstreams: `named` columns of some, `select *` of others (`star`), and of the rest no one knows."""
+
+    named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    star: frozenset[str] = frozenset()
+
+    def sees(self, upstream: str, code: Code) -> str:
+        """Identity of what this reader depends on in `upstream`."""
+        names = self.named.get(upstream)
+        return code.whole() if names is None else code.named(names)
+
+    def compose(self, own: Code, upstreams: Mapping[str, Code]) -> Code:
+        """Identity of a relation with the code `own` built over relations with the codes `upstreams`.
+
+        `select *` passes changed columns on; whatever else changes in what is read changes the whole relation.
+        """
+        base, columns = [own.base], list(own.columns)
+        for name, code in upstreams.items():
+            if name in self.star and name not in self.named:
+                base.append(code.base)
+                columns.extend(code.columns)
+            else:
+                base.append(self.sees(name, code))
+        return Code(digest(*base), tuple(columns))
+
+
+def spares(old: Code, new: Code) -> bool:
+    """Whether the step from `old` to `new` leaves the rows as they were and only touches single columns."""
+    return old.base == new.base and old.columns != new.columns

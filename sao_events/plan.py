@@ -1,0 +1,190 @@
+"""The pass over the graph, and the plan: the same pass as the decision, counting each planned build as done, so that readers join the run of their upstreams."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sao_events import checks
+from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node
+from sao_events.events import Observed
+from sao_events.graph import Graph, Test
+from sao_events.lineage import Code, spares
+from sao_events.policy import Settings
+from sao_events.state import Attempt, Job, World, succeeded
+
+FORGETS = frozenset({Reason.forced, Reason.state_cleared, Reason.first_build, Reason.relation_missing})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one run would do: `nodes` to build in graph order, `tests` to run, and the decision for every node that was looked at."""
+
+    nodes: tuple[str, ...]
+    tests: tuple[str, ...]
+    decisions: dict[str, Decision]
+
+    @property
+    def wakes(self) -> float | None:
+        """The earliest instant at which a wait ends by itself."""
+        return min((d.eligible_at for d in self.decisions.values() if d.eligible_at is not None), default=None)
+
+
+def decide(graph: Graph, world: World, settings: Settings, now: float) -> dict[str, Decision]:
+    """The decision for every node of `graph` on the record of `world` at the instant `now`, in graph order. Total and pure."""
+    held = held_back(graph, world, settings, now)
+    return _pass(Look(graph, world, settings, now), held, graph.nodes, only=()).decisions
+
+
+def plan(
+    graph: Graph,
+    world: World,
+    settings: Settings,
+    now: float,
+    *,
+    job: Job | None = None,
+    claimed: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> Plan:
+    """Decide at `now` for `job`, or for the service itself, and collect what is to be built.
+
+    `claimed` nodes belong to other runs: they are neither planned nor counted as done. `only` limits what may be planned, and
+    the pass to what that is built from.
+    """
+    held = held_back(graph, world, settings, now, job=job, claimed=claimed, only=only)
+    look = _pass(Look(graph, world, settings, now, job), held, _within(graph, only), claimed, only)
+    nodes = tuple(look.assumed)
+    tests = tuple(test.id for test in graph.tests.values() if _test_due(look, test, claimed, only))
+    return Plan(nodes, tests, look.decisions)
+
+
+def held_back(
+    graph: Graph,
+    world: World,
+    settings: Settings,
+    now: float,
+    *,
+    job: Job | None = None,
+    claimed: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> dict[str, float | None]:
+    """Lazy nodes with new data for which no reader is due even if they were built (rule 11), with the instant at which one is."""
+    if not any(node.policy.lazy for node in graph.nodes.values()):
+        return {}
+    within = _within(graph, only)
+    look = _pass(Look(graph, world, settings, now, job), {}, within, claimed, only)
+    held: dict[str, float | None] = {}
+    for name in reversed(within):
+        decision = look.decisions[name]
+        if graph.nodes[name].policy.lazy and decision.reason is Reason.new_data:
+            readers = _data_readers(graph, name)
+            if readers and not any(_due(look, reader, held) for reader in readers):
+                times = [_when(look, reader, held) for reader in readers]
+                held[name] = min((time for time in times if time is not None), default=None)
+    return held
+
+
+def attempt(look: Look, name: str, run: str, reason: Reason, clock: float, observed: Observed | None = None) -> Attempt:
+    """The build of `name` as it would start now: what it sees, what it will be built with, what its success or failure will mean."""
+    node, state, observed = look.graph.nodes[name], look.state(name), observed or observe(look, name)
+    code = look.graph.readings[name].compose(look.graph.own_codes[name], observed.codes)
+    retries = 0
+    if state.failure is not None and not arrived_since(look, node, state.failure.observed):
+        retries = state.failure.retries + 1
+    return Attempt(run, str(reason), look.now, clock, observed, code, retries, _advances(look, name, reason, code))
+
+
+def observe(look: Look, name: str) -> Observed:
+    """What a build of `name` that starts now would see."""
+    graph, state = look.graph, look.state(name)
+    codes = {
+        up: code for up in graph.upstreams[name] if up in graph.nodes and (code := look.state(up).code) is not None
+    }
+    versions = {feed: look.position(feed) for feed in graph.feeds[name]}
+    return Observed(graph.fingerprints[name], versions, codes, state.clears, state.drops)
+
+
+def _advances(look: Look, name: str, reason: Reason, code: Code) -> bool:
+    """Whether a successful build makes the data new: not where its only cause is a change of code that spares columns."""
+    state = look.state(name)
+    if reason in FORGETS or state.baseline is None or state.built_code is None or state.cleared or state.dropped:
+        return True
+    if any(look.newer(up, state.baseline.observed, quorum=False) for up in look.graph.upstreams[name]):
+        return True
+    return not spares(state.built_code, code)
+
+
+def _within(graph: Graph, only: Collection[str] | None) -> list[str]:
+    return list(graph.nodes) if only is None else graph.sort(graph.ancestors(only))
+
+
+def _pass(
+    look: Look,
+    held: dict[str, float | None],
+    within: Iterable[str],
+    claimed: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> Look:
+    look.held = held
+    for name in within:
+        decision = look.decisions[name] = decide_node(look, name)
+        if decision.action is Action.build and look.selected(name) and name not in claimed:
+            if only is None or name in only:
+                clock = look.job.due if look.job else look.now
+                start = attempt(look, name, "", decision.reason, clock)
+                look.assumed[name] = succeeded(look.world.node(name), start, look.now, 0.0)
+    return look
+
+
+def _data_readers(graph: Graph, name: str) -> list[str]:
+    """The nodes that own data and read `name`, views looked through; a view that nobody reads is read by people and counts itself."""
+    found: dict[str, None] = {}
+    stack = list(graph.readers[name])
+    while stack:
+        reader = stack.pop()
+        if graph.is_transparent(reader) and graph.readers[reader]:
+            stack.extend(graph.readers[reader])
+        else:
+            found[reader] = None
+    return list(found)
+
+
+def _due(look: Look, reader: str, held: dict[str, float | None]) -> bool:
+    if look.graph.is_transparent(reader):
+        return True
+    return reader in look.assumed and reader not in held
+
+
+def _when(look: Look, reader: str, held: dict[str, float | None]) -> float | None:
+    if reader in held:
+        return held[reader]
+    decision = look.decisions.get(reader)
+    return decision.eligible_at if decision else None
+
+
+def _test_due(look: Look, test: Test, claimed: Collection[str], only: Collection[str] | None) -> bool:
+    """Whether the test belongs to the plan: it reads what is built, or its result no longer stands and the plan is the place for it."""
+    if any(name in claimed for name in test.reads) or (
+        only is not None and not any(name in only for name in test.reads)
+    ):
+        return False
+    if any(name in look.assumed for name in test.reads):
+        return True
+    if any(look.missing(name) for name in _existing(look.graph, test.reads)):
+        return False
+    if checks.stands(look.graph, look.world, test):
+        failed = look.world.tests[test.id].status in checks.FAILED
+        return failed and look.job is not None and _feeds_the_plan(look, test)
+    if look.job is not None and any(look.selected(name) for name in test.reads):
+        return True
+    return checks.outdated(look.graph, look.world, test) or _feeds_the_plan(look, test)
+
+
+def _existing(graph: Graph, names: Iterable[str]) -> Iterable[str]:
+    """`names`, ephemeral models replaced by what they read."""
+    for name in names:
+        yield from (name,) if name in graph.sources or graph.nodes[name].built else graph.upstreams[name]
+
+
+def _feeds_the_plan(look: Look, test: Test) -> bool:
+    return any(reader in look.assumed for name in test.reads for reader in look.graph.readers[name])

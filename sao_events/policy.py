@@ -1,0 +1,175 @@
+"""Freshness policy: what a node's `freshness` and `state` blocks, and the environment's settings, ask for.
+
+Sources of the rules: dbt's documentation of `freshness.build_after`, dbt State's `lag_tolerance` and `require_fresh_data_from`,
+and for the short forms dbt's announcement of state-aware orchestration. All durations are in seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sao_events.errors import PolicyError
+
+Quorum = Literal["any", "all"]
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+PERIODS = {"minute": 60, "hour": 3600, "day": 86400}
+_DURATION = re.compile(r"(\d+)\s*([smhdw])")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The window (least seconds between two builds for new data) and the quorum (how many upstreams must be newer) of a node."""
+
+    build_after: float = 0.0
+    updates_on: Quorum = "any"
+    lazy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an environment decides for all its nodes. `settle`, `backoff` in seconds; `default_config` is for nodes that declare nothing."""
+
+    trigger: Literal["continuous", "jobs"] = "continuous"
+    code_changes: Literal["immediate", "after_window"] = "immediate"
+    settle: float = 0.0
+    attempts: int = 0
+    backoff: float = 60.0
+    max_concurrent_runs: int = 1
+    default_config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_duration(text: object) -> float:
+    """Seconds of `90s`, `30m`, `12h`, `1d`, `2w` or of parts side by side (`1h30m`). Raises ValueError for anything else."""
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"{text!r} is not a duration such as 30m, 12h or 1d")
+    total, position = 0, 0
+    for match in _DURATION.finditer(text):
+        if match.start() != position:
+            break
+        total, position = total + int(match[1]) * UNITS[match[2]], match.end()
+    if position != len(text):
+        raise ValueError(f"{text!r} is not a duration such as 30m, 12h or 1d")
+    return float(total)
+
+
+def read_policy(
+    config: Mapping[str, Any], *, node: str, default: Mapping[str, Any] | None = None
+) -> tuple[Policy, list[str]]:
+    """The policy that `config` (dbt's, with the keys `freshness` and `state` where declared) gives `node`, and warnings.
+
+    `freshness: None` declares that there is no window. `default` applies where neither key is present. Raises PolicyError.
+    """
+    declared = "freshness" in config or "state" in config
+    block = config if declared or not default else {**default, "lazy": config.get("lazy", default.get("lazy", False))}
+    warnings: list[str] = []
+    window, quorum = _freshness(block.get("freshness"), node, warnings)
+    lag, fresh_from = _state(block.get("state"), node)
+    _contradictions(node, window, quorum, lag, fresh_from, warnings)
+    seconds = lag if lag is not None else window if window is not None else 0.0
+    return Policy(max(seconds, 0.0), fresh_from or quorum or "any", _lazy(block.get("lazy", False), node)), warnings
+
+
+def _contradictions(
+    node: str,
+    window: float | None,
+    quorum: Quorum | None,
+    lag: float | None,
+    fresh_from: Quorum | None,
+    warnings: list[str],
+) -> None:
+    if lag is not None and window is not None and lag != window:
+        warnings.append(
+            f"{node}: state.lag_tolerance ({lag:g}s) and freshness.build_after ({window:g}s) differ; lag_tolerance wins"
+        )
+    if fresh_from and quorum and fresh_from != quorum:
+        warnings.append(
+            f"{node}: state.require_fresh_data_from ({fresh_from}) and updates_on ({quorum}) differ; the first wins"
+        )
+
+
+def _lazy(value: object, node: str) -> bool:
+    if not isinstance(value, bool):
+        raise PolicyError(f"{node}: lazy must be true or false, not {value!r}")
+    return value
+
+
+def _freshness(block: object, node: str, warnings: list[str]) -> tuple[float | None, Quorum | None]:
+    if block is None:
+        return None, None
+    if not isinstance(block, Mapping):
+        raise PolicyError(f"{node}: freshness must be a mapping with build_after, not {block!r}")
+    window, quorum = _build_after(block.get("build_after"), node, warnings)
+    if "updates_on" in block:
+        beside = _quorum(block["updates_on"], node, "freshness.updates_on")
+        warnings.append(
+            f"{node}: updates_on beside build_after is read, but dbt's form is build_after: {{..., updates_on: {beside}}}"
+        )
+        if quorum and quorum != beside:
+            warnings.append(
+                f"{node}: updates_on is given twice ({quorum} inside build_after, {beside} beside it); the inner one wins"
+            )
+        quorum = quorum or beside
+    return window, quorum
+
+
+def _build_after(block: object, node: str, warnings: list[str]) -> tuple[float | None, Quorum | None]:
+    if block is None:
+        return None, None
+    if isinstance(block, str):
+        warnings.append(
+            f"{node}: build_after: {block} is read, but dbt's form is build_after: {{count: ..., period: ...}}"
+        )
+        return _duration(block, node, "freshness.build_after"), None
+    if not isinstance(block, Mapping):
+        raise PolicyError(f"{node}: freshness.build_after must be a mapping with count and period, not {block!r}")
+    quorum = _quorum(block["updates_on"], node, "updates_on") if block.get("updates_on") is not None else None
+    return _counted(block.get("count"), block.get("period"), node, warnings), quorum
+
+
+def _counted(count: object, period: object, node: str, warnings: list[str]) -> float | None:
+    if count is None and period is None:
+        return None
+    if count is None or period is None:
+        given, lacking = ("count", "period") if period is None else ("period", "count")
+        raise PolicyError(
+            f"{node}: `freshness.build_after` must have a value for `{lacking}` if a `{given}` is provided"
+        )
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise PolicyError(f"{node}: freshness.build_after.count must be a whole number, not {count!r}")
+    if period not in PERIODS:
+        raise PolicyError(f"{node}: freshness.build_after.period must be one of {', '.join(PERIODS)}, not {period!r}")
+    if count < 0:
+        warnings.append(f"{node}: freshness.build_after.count is {count}; a negative window counts as none")
+    return float(max(count, 0) * PERIODS[str(period)])
+
+
+def _state(block: object, node: str) -> tuple[float | None, Quorum | None]:
+    if block is None:
+        return None, None
+    if not isinstance(block, Mapping):
+        raise PolicyError(
+            f"{node}: state must be a mapping with lag_tolerance or require_fresh_data_from, not {block!r}"
+        )
+    lag, fresh_from = block.get("lag_tolerance"), block.get("require_fresh_data_from")
+    return (
+        None if lag is None else _duration(lag, node, "state.lag_tolerance"),
+        None if fresh_from is None else _quorum(fresh_from, node, "state.require_fresh_data_from"),
+    )
+
+
+def _duration(text: object, node: str, key: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise PolicyError(f"{node}: {key}: {error}") from None
+
+
+def _quorum(value: object, node: str, key: str) -> Quorum:
+    if value == "any":
+        return "any"
+    if value == "all":
+        return "all"
+    raise PolicyError(f"{node}: {key} must be any or all, not {value!r}")

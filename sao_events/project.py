@@ -1,0 +1,99 @@
+"""A loaded project: its graph and what is known of it, with one JSON form that is stored under its digest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sao_events.graph import Graph, Node, Source, Test
+from sao_events.lineage import Code, Reading, digest
+from sao_events.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A graph with the `name` of the dbt project, its `adapter` (`duckdb`, `postgres` ...), and warnings found at load."""
+
+    graph: Graph
+    name: str = "project"
+    adapter: str = ""
+    warnings: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def project_to_bytes(project: Project) -> bytes:
+    """The project as canonical JSON: equal projects give equal bytes."""
+    body = {
+        "format": 1,
+        "name": project.name,
+        "adapter": project.adapter,
+        "warnings": list(project.warnings),
+        "meta": dict(project.meta),
+        "sources": [_source(source) for source in project.graph.sources.values()],
+        "nodes": [_node(node) for node in project.graph.nodes.values()],
+        "tests": [[t.id, t.name, list(t.reads), t.own, t.severity, t.kind] for t in project.graph.tests.values()],
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+def project_from_bytes(data: bytes) -> Project:
+    """The inverse of `project_to_bytes`."""
+    body = json.loads(data)
+    graph = Graph(
+        [_read_node(node) for node in body["nodes"]],
+        [Source(**source) for source in body["sources"]],
+        [Test(t[0], t[1], tuple(t[2]), *t[3:]) for t in body["tests"]],
+    )
+    return Project(graph, body["name"], body["adapter"], tuple(body["warnings"]), body["meta"])
+
+
+def project_digest(data: bytes) -> str:
+    """The name under which a serialised project is stored."""
+    return digest(data.decode())
+
+
+def _source(source: Source) -> dict[str, Any]:
+    flags = {name: True for name in ("static", "view", "empty") if getattr(source, name)}
+    extra = {"relation": source.relation} if source.relation else {}
+    meta = {"meta": dict(source.meta)} if source.meta else {}
+    return {"id": source.id, "name": source.name, **flags, **extra, **meta}
+
+
+def _node(node: Node) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "id": node.id,
+        "name": node.name,
+        "kind": node.kind,
+        "reads": list(node.reads),
+        "own": [node.own.base, [list(column) for column in node.own.columns]],
+        "policy": [node.policy.build_after, node.policy.updates_on, node.policy.lazy],
+    }
+    optional = {
+        "named": {up: list(names) for up, names in node.reading.named.items()},
+        "star": sorted(node.reading.star),
+        "early_cutoff": node.early_cutoff,
+        "relation": node.relation,
+        "path": node.path,
+        "parts": dict(node.parts),
+    }
+    return body | {name: value for name, value in optional.items() if value}
+
+
+def _read_node(body: Mapping[str, Any]) -> Node:
+    base, columns = body["own"]
+    named = {up: tuple(names) for up, names in body.get("named", {}).items()}
+    return Node(
+        body["id"],
+        body["name"],
+        body["kind"],
+        tuple(body["reads"]),
+        Code(base, tuple((name, identity) for name, identity in columns)),
+        Policy(*body["policy"]),
+        Reading(named, frozenset(body.get("star", ()))),
+        body.get("early_cutoff", False),
+        body.get("relation"),
+        body.get("path"),
+        body.get("parts", {}),
+    )

@@ -1,0 +1,338 @@
+"""The state of an environment, as a fold of its log.
+
+`World` holds what is on record for every node, source, test, run and job; `evolve` applies one recorded event to it. Folding a
+prefix of the log and going on later equals never having stopped. No graph is needed: what a rule compares is in the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sao_events import events as e
+from sao_events.events import Event, Observed, Recorded
+from sao_events.lineage import Code
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A build that was started: what it saw, where its window counts from, and what its success will mean."""
+
+    run: str
+    reason: str
+    started: float
+    clock: float
+    observed: Observed
+    code: Code
+    retries: int
+    advances: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The last successful build. `clock` is where the window counts from; `started`, `ended` are instants, `seconds` dbt's own time."""
+
+    observed: Observed
+    clock: float
+    started: float
+    ended: float
+    reason: str
+    run: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last attempt failed: what it had seen at its start, when it ended, how many retries are used up."""
+
+    observed: Observed
+    ended: float
+    retries: int
+    drops: int
+    message: str | None
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """All that is on record for a node.
+
+    `version` is the data version, `builds` counts successful builds, `clears` and `drops` count how often it was cleared and seen
+    missing. `code` is what readers see of its last build, `built_code` what it was built with (they differ after a build that left
+    the content as it was). `running` is the attempt under way, `last` the latest attempt.
+    """
+
+    version: int = 0
+    builds: int = 0
+    clears: int = 0
+    drops: int = 0
+    code: Code | None = None
+    built_code: Code | None = None
+    baseline: Baseline | None = None
+    previous: Baseline | None = None
+    failure: Failure | None = None
+    running: Attempt | None = None
+    last: Attempt | None = None
+
+    @property
+    def cleared(self) -> bool:
+        """Whether the node was cleared since its last successful build saw it."""
+        return self.clears > (self.baseline.observed.clears if self.baseline else 0)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the relation was seen missing since the last successful build started."""
+        return self.drops > (self.baseline.observed.drops if self.baseline else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """`version` counts the loads that brought new data; `newest` is the latest load time; `event` the place in the log of the last."""
+
+    version: int = 0
+    newest: float | None = None
+    rows: int | None = None
+    event: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TestState:
+    """The last outcome of a test, of which definition, over which positions, and when."""
+
+    __test__ = False
+
+    status: str
+    definition: str
+    seen: Mapping[str, int]
+    at: float
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that is not finished. `done` are the nodes it has already built."""
+
+    id: str
+    name: str
+    due: float
+    select: frozenset[str] | None
+    state_aware: bool
+    done: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run under way: its nodes with their reasons, its tests, and the job it belongs to."""
+
+    id: str
+    started: float
+    nodes: Mapping[str, str]
+    tests: tuple[str, ...]
+    job: str | None
+
+
+NEW_NODE = NodeState()
+NEW_SOURCE = SourceState()
+
+
+@dataclass(slots=True)
+class World:
+    """The folded log up to `seq`. Owned by whoever folds it: `evolve` changes it in place."""
+
+    seq: int = 0
+    at: float = 0.0
+    project: str | None = None
+    commit: str | None = None
+    rejected: e.ProjectRejected | None = None
+    nodes: dict[str, NodeState] = field(default_factory=dict)
+    sources: dict[str, SourceState] = field(default_factory=dict)
+    loads: dict[str, set[str]] = field(default_factory=dict)
+    tests: dict[str, TestState] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    clears_of_all: int = 0
+
+    def node(self, name: str) -> NodeState:
+        """What is on record for a node; never touched ones included."""
+        found = self.nodes.get(name)
+        if found is None:
+            return NodeState(clears=self.clears_of_all) if self.clears_of_all else NEW_NODE
+        return found
+
+    def source(self, name: str) -> SourceState:
+        """What is on record for a source."""
+        return self.sources.get(name, NEW_SOURCE)
+
+
+def evolve(world: World, recorded: Recorded) -> World:
+    """Apply one recorded event to `world`, in place, and return it. Total: an event about something unknown changes nothing."""
+    apply = _APPLY.get(type(recorded.event))
+    if apply is not None:
+        apply(world, recorded, recorded.event)
+    world.seq, world.at = recorded.seq, recorded.at
+    return world
+
+
+def _engine_started(world: World, recorded: Recorded, event: Event) -> None:
+    for run in world.runs.values():
+        for name in run.nodes:
+            if world.node(name).running is not None:
+                world.nodes[name] = replace(world.nodes[name], running=None)
+    world.runs.clear()
+
+
+def _project_loaded(world: World, recorded: Recorded, event: e.ProjectLoaded) -> None:
+    world.project, world.commit, world.rejected = event.project, event.commit, None
+
+
+def _project_rejected(world: World, recorded: Recorded, event: e.ProjectRejected) -> None:
+    world.rejected = event
+
+
+def _data_landed(world: World, recorded: Recorded, event: e.DataLanded) -> None:
+    loads = world.loads.setdefault(event.source, set())
+    if event.load_id is not None:
+        if event.load_id in loads:
+            return
+        loads.add(event.load_id)
+    known = world.source(event.source)
+    loaded_at = recorded.at if event.loaded_at is None else event.loaded_at
+    if known.newest is None or loaded_at > known.newest:
+        world.sources[event.source] = replace(
+            known, version=known.version + 1, newest=loaded_at, rows=event.rows, event=recorded.seq
+        )
+
+
+def _relation_dropped(world: World, recorded: Recorded, event: e.RelationDropped) -> None:
+    state = world.node(event.node)
+    world.nodes[event.node] = replace(state, drops=state.drops + 1)
+
+
+def _state_cleared(world: World, recorded: Recorded, event: e.StateCleared) -> None:
+    if event.nodes is None:
+        world.clears_of_all += 1
+    for name in tuple(world.nodes) if event.nodes is None else event.nodes:
+        state = world.node(name) if event.nodes is not None else world.nodes[name]
+        world.nodes[name] = replace(state, clears=state.clears + 1, failure=None)
+
+
+def _job_requested(world: World, recorded: Recorded, event: e.JobRequested) -> None:
+    select = None if event.select is None else frozenset(event.select)
+    world.jobs[event.job] = Job(event.job, event.name, event.due, select, event.state_aware)
+
+
+def _job_finished(world: World, recorded: Recorded, event: e.JobFinished) -> None:
+    world.jobs.pop(event.job, None)
+
+
+def _run_started(world: World, recorded: Recorded, event: e.RunStarted) -> None:
+    world.runs[event.run] = Run(event.run, recorded.at, event.nodes, event.tests, event.job)
+
+
+def _run_finished(world: World, recorded: Recorded, event: e.RunFinished) -> None:
+    run = world.runs.pop(event.run, None)
+    for name in run.nodes if run else ():
+        running = world.node(name).running
+        if running is not None and running.run == event.run:
+            world.nodes[name] = replace(world.nodes[name], running=None)
+
+
+def _build_started(world: World, recorded: Recorded, event: e.BuildStarted) -> None:
+    if event.run not in world.runs:
+        return
+    attempt = Attempt(
+        event.run, event.reason, recorded.at, event.clock, event.observed, event.code, event.retries, event.advances
+    )
+    world.nodes[event.node] = replace(world.node(event.node), running=attempt, last=attempt)
+
+
+def _holder(world: World, run: str, node: str) -> Attempt | None:
+    """The attempt that `run` has under way on `node`: only the run that holds a node may record its result."""
+    running = world.node(node).running
+    return running if running is not None and running.run == run else None
+
+
+def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
+    attempt = _holder(world, event.run, event.node)
+    if attempt is None:
+        return
+    state = world.nodes[event.node]
+    world.nodes[event.node] = succeeded(state, attempt, recorded.at, event.seconds, event.same_content)
+    job = world.jobs.get(world.runs[event.run].job or "") if event.run in world.runs else None
+    if job is not None:
+        world.jobs[job.id] = replace(job, done=job.done | {event.node})
+
+
+def succeeded(
+    state: NodeState, attempt: Attempt, ended: float, seconds: float, same_content: bool = False
+) -> NodeState:
+    """The state after `attempt` succeeded at the instant `ended`, having taken `seconds` in dbt."""
+    first = state.built_code is None
+    keep = not first and (same_content or attempt.code == state.built_code)
+    baseline = Baseline(attempt.observed, attempt.clock, attempt.started, ended, attempt.reason, attempt.run, seconds)
+    return replace(
+        state,
+        version=state.version + (attempt.advances and (first or not same_content)),
+        builds=state.builds + 1,
+        code=state.code if keep else attempt.code,
+        built_code=attempt.code,
+        baseline=baseline,
+        previous=state.baseline,
+        failure=None,
+        running=None,
+    )
+
+
+def _node_failed(world: World, recorded: Recorded, event: e.NodeFailed) -> None:
+    attempt = _holder(world, event.run, event.node)
+    if attempt is not None:
+        state = world.nodes[event.node]
+        failure = Failure(attempt.observed, recorded.at, attempt.retries, state.drops, event.message, event.run)
+        world.nodes[event.node] = replace(state, failure=failure, running=None)
+
+
+def _build_interrupted(world: World, recorded: Recorded, event: e.BuildInterrupted) -> None:
+    if _holder(world, event.run, event.node) is not None:
+        world.nodes[event.node] = replace(world.nodes[event.node], running=None)
+
+
+def _test_finished(world: World, recorded: Recorded, event: e.TestFinished) -> None:
+    world.tests[event.test] = TestState(event.status, event.definition, event.seen, recorded.at, event.message)
+    for name in event.fails:
+        state = world.node(name)
+        if state.failure is None and state.baseline is not None:
+            world.nodes[name] = _failed_by_test(state, recorded, event)
+
+
+def _failed_by_test(state: NodeState, recorded: Recorded, event: e.TestFinished) -> NodeState:
+    """A build whose test failed is recorded, the node counts as failed, and the baseline before it stands again."""
+    assert state.baseline is not None
+    mine = state.baseline.run == event.run
+    observed = state.baseline.observed
+    if not mine:
+        versions = {name: event.versions.get(name, version) for name, version in observed.versions.items()}
+        observed = replace(observed, versions=versions, clears=state.clears, drops=state.drops)
+    retries = state.last.retries if mine and state.last is not None else 0
+    message = f"test {event.test} failed" + (f": {event.message}" if event.message else "")
+    failure = Failure(observed, recorded.at, retries, state.drops, message, event.run)
+    return replace(state, failure=failure, baseline=state.previous if mine else state.baseline)
+
+
+_APPLY: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
+    e.EngineStarted: _engine_started,
+    e.ProjectLoaded: _project_loaded,
+    e.ProjectRejected: _project_rejected,
+    e.DataLanded: _data_landed,
+    e.RelationDropped: _relation_dropped,
+    e.StateCleared: _state_cleared,
+    e.JobRequested: _job_requested,
+    e.JobFinished: _job_finished,
+    e.RunStarted: _run_started,
+    e.RunFinished: _run_finished,
+    e.BuildStarted: _build_started,
+    e.NodeBuilt: _node_built,
+    e.NodeFailed: _node_failed,
+    e.BuildInterrupted: _build_interrupted,
+    e.TestFinished: _test_finished,
+}
