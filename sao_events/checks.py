@@ -1,7 +1,7 @@
 """Tests: which results stand, which must be run again (semantics, section 7).
 
-The position of what a test reads is the version of a source and the number of builds of a node; a view adds what lies behind it.
-A result stands while the test's definition and every position are as they were when it last ran.
+The position of what a test reads is the version of a source and the number of builds of a node; a view adds what lies
+behind it. A result stands while the test's definition and every position are as they were when it last ran.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def stands(graph: Graph, world: World, test: Test) -> bool:
 
 
 def outdated(graph: Graph, world: World, test: Test) -> bool:
-    """Whether the result fell behind by a build, a new definition, or never having run; newer data in sources alone is not enough."""
+    """Whether the result fell behind by a build, a new definition, or never having run; newer data in sources alone
+    is not enough.
+    """
     state = world.tests.get(test.id)
     if state is None or state.definition != definition(graph, test):
         return True
@@ -66,6 +68,8 @@ def failing_ephemeral(graph: Graph, world: World, name: str) -> bool:
 
 
 def blamed(graph: Graph, test: Test, built: Collection[str]) -> tuple[str, ...]:
-    """The nodes that count as failed when the test fails: those it reads that its run has built, otherwise all it reads."""
+    """The nodes that count as failed when the test fails: those it reads that its run has built, otherwise all it
+    reads.
+    """
     nodes = [name for name in test.reads if name in graph.nodes and graph.nodes[name].built]
     return tuple(name for name in nodes if name in built) or tuple(nodes)

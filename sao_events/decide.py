@@ -1,7 +1,8 @@
 """The decision: for every node build, reuse, wait or blocked, with the reason and the evidence.
 
-`_rules` is the contract, read from top to bottom; the first rule that applies wins. `plan.decide` takes it over a whole graph. Sources: semantics sections 2 and 3, which
-follow dbt's state-aware orchestration and dbt State, and name where they go beyond. Pure: time comes in as an argument.
+`_rules` is the contract, read from top to bottom; the first rule that applies wins. `plan.decide` takes it over a
+whole graph. Sources: semantics sections 2 and 3, which follow dbt's state-aware orchestration and dbt State, and name
+where they go beyond. Pure: time comes in as an argument.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with a node now. `eligible_at` is the instant (UTC epoch seconds) at which a wait ends, where one is known."""
+    """What to do with a node now. `eligible_at` is the instant (UTC epoch seconds) at which a wait ends, where one is
+    known.
+    """
 
     action: Action
     reason: Reason
@@ -65,8 +68,8 @@ NO_NEW_DATA = Decision(Action.reuse, Reason.no_new_data)
 class Look:
     """What can be seen at one instant: the graph, the record, and who asks (`job`, or nobody: the service itself).
 
-    `assumed` holds states that a plan counts as reached; `held` are lazy nodes for which no reader is due, each with the instant at
-    which one is, where known; `decisions` are those already taken, parents before readers.
+    `assumed` holds states that a plan counts as reached; `held` are lazy nodes for which no reader is due, each with
+    the instant at which one is, where known; `decisions` are those already taken, parents before readers.
     """
 
     def __init__(self, graph: Graph, world: World, settings: Settings, now: float, job: Job | None = None) -> None:
@@ -92,7 +95,9 @@ class Look:
         return self.world.source(name).version if name in self.graph.sources else self.state(name).version
 
     def newer(self, upstream: str, observed: Observed, quorum: bool = True) -> bool:
-        """Whether `upstream` has newer data than `observed`. A view is looked through, under its own `updates_on` unless `quorum` is off."""
+        """Whether `upstream` has newer data than `observed`. A view is looked through, under its own `updates_on`
+        unless `quorum` is off.
+        """
         source = self.graph.sources.get(upstream)
         if source is not None and source.view and self.job is not None:
             return True
@@ -116,7 +121,9 @@ class Look:
         return then is None or reading.sees(upstream, now) != reading.sees(upstream, then)
 
     def missing(self, name: str) -> bool:
-        """Whether a reader cannot be built on `name`: never built or loaded, dropped, failed or blocked; through a view its upstreams too."""
+        """Whether a reader cannot be built on `name`: never built or loaded, dropped, failed or blocked; through a
+        view its upstreams too.
+        """
         if name in self.graph.sources:
             never = self.graph.sources[name].empty and not self.world.source(name).version
             return never or (self.job is None and checks.failing(self.graph, self.world, name))
@@ -129,7 +136,9 @@ class Look:
 
 
 def decide_node(look: Look, name: str) -> Decision:
-    """The decision for one node whose parents are decided: the first rule that applies, then whether its upstreams are ready."""
+    """The decision for one node whose parents are decided: the first rule that applies, then whether its upstreams
+    are ready.
+    """
     node = look.graph.nodes[name]
     if not node.built:
         return VIEW_UNCHANGED
@@ -205,7 +214,9 @@ def _after_failure(look: Look, node: Node, state: NodeState, failure: Failure) -
 
 
 def arrived_since(look: Look, node: Node, observed: Observed) -> tuple[str, ...]:
-    """What has arrived since an attempt that saw `observed`: names of newer or changed upstreams, `code`, `cleared`, `dropped`."""
+    """What has arrived since an attempt that saw `observed`: names of newer or changed upstreams, `code`, `cleared`,
+    `dropped`.
+    """
     state, upstreams = look.state(node.id), look.graph.upstreams[node.id]
     own = {
         "code": look.graph.fingerprints[node.id] != observed.fingerprint,

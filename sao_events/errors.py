@@ -1,7 +1,7 @@
 """Errors that a user meets: what went wrong, where, and what to do about it.
 
-Every error that may reach a person derives from `SaoError`; its text is meant to be printed as it is. `exit_code` is what the
-command line returns for it.
+Every error that may reach a person derives from `SaoError`; its text is meant to be printed as it is. `exit_code` is
+what the command line returns for it.
 """
 
 from __future__ import annotations

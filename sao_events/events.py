@@ -1,7 +1,8 @@
 """What can happen: the events of the log, and their one form in JSON.
 
-Instants are UTC epoch seconds. An event holds everything that folding it needs; the same event folded twice at the same place
-gives the same state. Names of events and fields are the stored format: they may be added to, never renamed.
+Instants are UTC epoch seconds. An event holds everything that folding it needs; the same event folded twice at the
+same place gives the same state. Names of events and fields are the stored format: they may be added to, never
+renamed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from sao_events.lineage import Code
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a build saw before it started: its own fingerprint, the data version of every feed, the code of every upstream,
-    and how often the node had been cleared and dropped."""
+    """What a build saw before it started: its own fingerprint, the data version of every feed, the code of every
+    upstream, and how often the node had been cleared and dropped.
+    """
 
     fingerprint: str
     versions: Mapping[str, int] = field(default_factory=dict)
@@ -35,12 +37,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EngineStarted(Event):
-    """The service came up on this log: builds that were running are lost, jobs that were not finished are decided again."""
+    """The service came up on this log: builds that were running are lost, jobs that were not finished are decided
+    again.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectLoaded(Event):
-    """The graph stored under the digest `project` is in force from here on; `commit` is its git commit, where there is one."""
+    """The graph stored under the digest `project` is in force from here on; `commit` is its git commit, where there
+    is one.
+    """
 
     project: str
     commit: str | None = None
@@ -57,7 +63,9 @@ class ProjectRejected(Event):
 
 @dataclass(frozen=True, slots=True)
 class CodePushed(Event):
-    """A hint that the code changed: a push to `ref`, or a saved file. What is deployed is looked up, not taken from here."""
+    """A hint that the code changed: a push to `ref`, or a saved file. What is deployed is looked up, not taken from
+    here.
+    """
 
     ref: str | None = None
     commit: str | None = None
@@ -66,7 +74,9 @@ class CodePushed(Event):
 
 @dataclass(frozen=True, slots=True)
 class DataLanded(Event):
-    """New data in a source. Load ids are compared per source; `loaded_at` is the event's own time where it is not given."""
+    """New data in a source. Load ids are compared per source; `loaded_at` is the event's own time where it is not
+    given.
+    """
 
     source: str
     load_id: str | None = None
@@ -90,7 +100,7 @@ class StateCleared(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobRequested(Event):
-    """One evaluation of `select` (None: all nodes), due at `due`; without `state_aware` every selected node is built."""
+    """An evaluation of `select` (None: all nodes), due at `due`; without `state_aware` every selected node is built."""
 
     job: str
     name: str
@@ -131,8 +141,9 @@ class RunFinished(Event):
 
 @dataclass(frozen=True, slots=True)
 class BuildStarted(Event):
-    """A node is being built. `clock` is where its window will count from, `retries` how many retries of this series are used up
-    if it fails, `advances` whether success makes its data new, `code` what it will have been built with."""
+    """A node is being built. `clock` is where its window will count from, `retries` how many retries of this series
+    are used up if it fails, `advances` whether success makes its data new, `code` what it will have been built with.
+    """
 
     run: str
     node: str
@@ -177,8 +188,9 @@ class BuildInterrupted(Event):
 
 @dataclass(frozen=True, slots=True)
 class TestFinished(Event):
-    """A test's outcome: `pass`, `warn`, `fail` or `error`. `seen` is the position of everything it looked at, `versions` the data
-    versions behind it; `fails` are the nodes that count as failed by it."""
+    """A test's outcome: `pass`, `warn`, `fail` or `error`. `seen` is the position of everything it looked at,
+    `versions` the data versions behind it; `fails` are the nodes that count as failed by it.
+    """
 
     __test__: ClassVar[bool] = False
 
@@ -196,7 +208,8 @@ class TestFinished(Event):
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        EngineStarted, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared, JobRequested,
+        EngineStarted, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared,
+        JobRequested,
         JobFinished, RunStarted, RunFinished, BuildStarted, NodeBuilt, NodeFailed, BuildInterrupted, TestFinished,
     )
 }  # fmt: skip
@@ -204,8 +217,9 @@ EVENTS: dict[str, type[Event]] = {
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An event with its place in the log: `seq` is its position in the total order, `at` when it was recorded, `key` its
-    idempotency key, `sender` who brought it."""
+    """An event with its place in the log: `seq` is its position in the total order, `at` when it was recorded, `key`
+    its idempotency key, `sender` who brought it.
+    """
 
     seq: int
     at: float

@@ -1,7 +1,7 @@
 """The project as a graph: sources feed nodes, nodes feed nodes, tests hang on nodes.
 
-A `Graph` is immutable. It answers what the rules ask for: the upstreams of a node with ephemeral parents replaced by their own,
-the sources and stored nodes that lie behind them, and who reads whom.
+A `Graph` is immutable. It answers what the rules ask for: the upstreams of a node with ephemeral parents replaced by
+their own, the sources and stored nodes that lie behind them, and who reads whom.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ KINDS = TRANSPARENT | {"table", "incremental", "seed", "snapshot", "python", "ma
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A relation that others load. `static`: never changes. `view`: is a view in the warehouse. `empty`: not there before its first landing."""
+    """A relation that others load. `static`: never changes. `view`: is a view in the warehouse. `empty`: not there
+    before its first landing.
+    """
 
     id: str
     name: str
@@ -35,7 +37,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A model, seed or snapshot. `own` is the identity of what it would execute by itself; `reads` are its direct parents."""
+    """A model, seed or snapshot. `own` is the identity of what it would execute by itself; `reads` are its direct
+    parents.
+    """
 
     id: str
     name: str
@@ -76,7 +80,9 @@ T = TypeVar("T", Node, Source, Test)
 
 
 class Graph:
-    """Nodes in topological order (parents first, otherwise as given), sources and tests. Raises GraphError on a cycle or a lost reference."""
+    """Nodes in topological order (parents first, otherwise as given), sources and tests. Raises GraphError on a cycle
+    or a lost reference.
+    """
 
     def __init__(self, nodes: Iterable[Node], sources: Iterable[Source] = (), tests: Iterable[Test] = ()) -> None:
         self.sources: dict[str, Source] = _unique(sources, "source")
@@ -119,7 +125,9 @@ class Graph:
 
     @cached_property
     def readers(self) -> dict[str, tuple[str, ...]]:
-        """Who has the node or source among its upstreams (ephemeral readers are replaced by their own readers), in graph order."""
+        """Who has the node or source among its upstreams (ephemeral readers are replaced by their own readers), in
+        graph order.
+        """
         found: dict[str, list[str]] = {name: [] for name in (*self.sources, *self.nodes)}
         for name, parents in self.upstreams.items():
             if self.nodes[name].built:
@@ -129,7 +137,9 @@ class Graph:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """Identity of what each node would execute: its own text and configuration, and the ephemeral models folded into it."""
+        """Identity of what each node would execute: its own text and configuration, and the ephemeral models folded
+        into it.
+        """
         found: dict[str, str] = {}
         for node in self.nodes.values():
             folded = [found[name] for name in node.reads if self._ephemeral(name)]
@@ -195,7 +205,7 @@ class Graph:
 
     def _closure(self, names: Iterable[str], steps: Mapping[str, Sequence[str]]) -> set[str]:
         found: set[str] = set()
-        stack = [name for name in names]
+        stack = list(names)
         while stack:
             name = stack.pop()
             if name not in found:

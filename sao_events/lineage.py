@@ -1,7 +1,8 @@
 """Code identity of what stands in the warehouse, column by column, and what a reader sees of it.
 
-`Code.base` identifies the rows and everything that cannot be told apart by column; `Code.columns` identifies the single output
-columns, where they are known. A reader is touched by a change only through what it reads (semantics, sections 2 and 4).
+`Code.base` identifies the rows and everything that cannot be told apart by column; `Code.columns` identifies the
+single output columns, where they are known. A reader is touched by a change only through what it reads (semantics,
+sections 2 and 4).
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a node reads its upstreams: `named` columns of some, `select *` of others (`star`), and of the rest no one knows."""
+    """How a node reads its upstreams: `named` columns of some, `select *` of others (`star`), and of the rest no one
+    knows.
+    """
 
     named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     star: frozenset[str] = frozenset()

@@ -1,4 +1,6 @@
-"""The pass over the graph, and the plan: the same pass as the decision, counting each planned build as done, so that readers join the run of their upstreams."""
+"""The pass over the graph, and the plan: the same pass as the decision, counting each planned build as done, so that
+readers join the run of their upstreams.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ FORGETS = frozenset({Reason.forced, Reason.state_cleared, Reason.first_build, Re
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one run would do: `nodes` to build in graph order, `tests` to run, and the decision for every node that was looked at."""
+    """What one run would do: `nodes` to build in graph order, `tests` to run, and the decision for every node that
+    was looked at.
+    """
 
     nodes: tuple[str, ...]
     tests: tuple[str, ...]
@@ -31,7 +35,9 @@ class Plan:
 
 
 def decide(graph: Graph, world: World, settings: Settings, now: float) -> dict[str, Decision]:
-    """The decision for every node of `graph` on the record of `world` at the instant `now`, in graph order. Total and pure."""
+    """The decision for every node of `graph` on the record of `world` at the instant `now`, in graph order. Total and
+    pure.
+    """
     held = held_back(graph, world, settings, now)
     return _pass(Look(graph, world, settings, now), held, graph.nodes, only=()).decisions
 
@@ -48,8 +54,8 @@ def plan(
 ) -> Plan:
     """Decide at `now` for `job`, or for the service itself, and collect what is to be built.
 
-    `claimed` nodes belong to other runs: they are neither planned nor counted as done. `only` limits what may be planned, and
-    the pass to what that is built from.
+    `claimed` nodes belong to other runs: they are neither planned nor counted as done. `only` limits what may be
+    planned, and the pass to what that is built from.
     """
     held = held_back(graph, world, settings, now, job=job, claimed=claimed, only=only)
     look = _pass(Look(graph, world, settings, now, job), held, _within(graph, only), claimed, only)
@@ -68,7 +74,9 @@ def held_back(
     claimed: Collection[str] = (),
     only: Collection[str] | None = None,
 ) -> dict[str, float | None]:
-    """Lazy nodes with new data for which no reader is due even if they were built (rule 11), with the instant at which one is."""
+    """Lazy nodes with new data for which no reader is due even if they were built (rule 11), with the instant at
+    which one is.
+    """
     if not any(node.policy.lazy for node in graph.nodes.values()):
         return {}
     within = _within(graph, only)
@@ -85,7 +93,9 @@ def held_back(
 
 
 def attempt(look: Look, name: str, run: str, reason: Reason, clock: float, observed: Observed | None = None) -> Attempt:
-    """The build of `name` as it would start now: what it sees, what it will be built with, what its success or failure will mean."""
+    """The build of `name` as it would start now: what it sees, what it will be built with, what its success or
+    failure will mean.
+    """
     node, state, observed = look.graph.nodes[name], look.state(name), observed or observe(look, name)
     code = look.graph.readings[name].compose(look.graph.own_codes[name], observed.codes)
     retries = 0
@@ -105,7 +115,9 @@ def observe(look: Look, name: str) -> Observed:
 
 
 def _advances(look: Look, name: str, reason: Reason, code: Code) -> bool:
-    """Whether a successful build makes the data new: not where its only cause is a change of code that spares columns."""
+    """Whether a successful build makes the data new: not where its only cause is a change of code that spares
+    columns.
+    """
     state = look.state(name)
     if reason in FORGETS or state.baseline is None or state.built_code is None or state.cleared or state.dropped:
         return True
@@ -128,16 +140,18 @@ def _pass(
     look.held = held
     for name in within:
         decision = look.decisions[name] = decide_node(look, name)
-        if decision.action is Action.build and look.selected(name) and name not in claimed:
-            if only is None or name in only:
-                clock = look.job.due if look.job else look.now
-                start = attempt(look, name, "", decision.reason, clock)
-                look.assumed[name] = succeeded(look.world.node(name), start, look.now, 0.0)
+        allowed = look.selected(name) and name not in claimed and (only is None or name in only)
+        if decision.action is Action.build and allowed:
+            clock = look.job.due if look.job else look.now
+            start = attempt(look, name, "", decision.reason, clock)
+            look.assumed[name] = succeeded(look.world.node(name), start, look.now, 0.0)
     return look
 
 
 def _data_readers(graph: Graph, name: str) -> list[str]:
-    """The nodes that own data and read `name`, views looked through; a view that nobody reads is read by people and counts itself."""
+    """The nodes that own data and read `name`, views looked through; a view that nobody reads is read by people and
+    counts itself.
+    """
     found: dict[str, None] = {}
     stack = list(graph.readers[name])
     while stack:
@@ -163,7 +177,9 @@ def _when(look: Look, reader: str, held: dict[str, float | None]) -> float | Non
 
 
 def _test_due(look: Look, test: Test, claimed: Collection[str], only: Collection[str] | None) -> bool:
-    """Whether the test belongs to the plan: it reads what is built, or its result no longer stands and the plan is the place for it."""
+    """Whether the test belongs to the plan: it reads what is built, or its result no longer stands and the plan is
+    the place for it.
+    """
     if any(name in claimed for name in test.reads) or (
         only is not None and not any(name in only for name in test.reads)
     ):

@@ -1,7 +1,8 @@
 """Freshness policy: what a node's `freshness` and `state` blocks, and the environment's settings, ask for.
 
-Sources of the rules: dbt's documentation of `freshness.build_after`, dbt State's `lag_tolerance` and `require_fresh_data_from`,
-and for the short forms dbt's announcement of state-aware orchestration. All durations are in seconds.
+Sources of the rules: dbt's documentation of `freshness.build_after`, dbt State's `lag_tolerance` and
+`require_fresh_data_from`, and for the short forms dbt's announcement of state-aware orchestration. All durations are
+in seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _DURATION = re.compile(r"(\d+)\s*([smhdw])")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The window (least seconds between two builds for new data) and the quorum (how many upstreams must be newer) of a node."""
+    """The window (least seconds between two builds for new data) and the quorum (how many upstreams must be newer) of
+    a node.
+    """
 
     build_after: float = 0.0
     updates_on: Quorum = "any"
@@ -30,7 +33,9 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an environment decides for all its nodes. `settle`, `backoff` in seconds; `default_config` is for nodes that declare nothing."""
+    """What an environment decides for all its nodes. `settle`, `backoff` in seconds; `default_config` is for nodes
+    that declare nothing.
+    """
 
     trigger: Literal["continuous", "jobs"] = "continuous"
     code_changes: Literal["immediate", "after_window"] = "immediate"
@@ -42,7 +47,9 @@ class Settings:
 
 
 def parse_duration(text: object) -> float:
-    """Seconds of `90s`, `30m`, `12h`, `1d`, `2w` or of parts side by side (`1h30m`). Raises ValueError for anything else."""
+    """Seconds of `90s`, `30m`, `12h`, `1d`, `2w` or of parts side by side (`1h30m`). Raises ValueError for anything
+    else.
+    """
     if not isinstance(text, str) or not text:
         raise ValueError(f"{text!r} is not a duration such as 30m, 12h or 1d")
     total, position = 0, 0
@@ -58,18 +65,21 @@ def parse_duration(text: object) -> float:
 def read_policy(
     config: Mapping[str, Any], *, node: str, default: Mapping[str, Any] | None = None
 ) -> tuple[Policy, list[str]]:
-    """The policy that `config` (dbt's, with the keys `freshness` and `state` where declared) gives `node`, and warnings.
+    """The policy that `config` (dbt's, with the keys `freshness` and `state` where declared) gives `node`, and
+    warnings.
 
-    `freshness: None` declares that there is no window. `default` applies where neither key is present. Raises PolicyError.
+    `freshness: None` declares that there is no window. `default` applies where neither key is present. Raises
+    PolicyError.
     """
     declared = "freshness" in config or "state" in config
-    block = config if declared or not default else {**default, "lazy": config.get("lazy", default.get("lazy", False))}
+    block = config if declared or not default else default
+    lazy = config.get("lazy", (default or {}).get("lazy", False))
     warnings: list[str] = []
     window, quorum = _freshness(block.get("freshness"), node, warnings)
     lag, fresh_from = _state(block.get("state"), node)
     _contradictions(node, window, quorum, lag, fresh_from, warnings)
     seconds = lag if lag is not None else window if window is not None else 0.0
-    return Policy(max(seconds, 0.0), fresh_from or quorum or "any", _lazy(block.get("lazy", False), node)), warnings
+    return Policy(max(seconds, 0.0), fresh_from or quorum or "any", _lazy(lazy, node)), warnings
 
 
 def _contradictions(
@@ -105,11 +115,11 @@ def _freshness(block: object, node: str, warnings: list[str]) -> tuple[float | N
     if "updates_on" in block:
         beside = _quorum(block["updates_on"], node, "freshness.updates_on")
         warnings.append(
-            f"{node}: updates_on beside build_after is read, but dbt's form is build_after: {{..., updates_on: {beside}}}"
+            f"{node}: updates_on beside build_after is read; dbt's form is build_after: {{..., updates_on: {beside}}}"
         )
         if quorum and quorum != beside:
             warnings.append(
-                f"{node}: updates_on is given twice ({quorum} inside build_after, {beside} beside it); the inner one wins"
+                f"{node}: updates_on stands twice ({quorum} inside build_after, {beside} beside it); the inner wins"
             )
         quorum = quorum or beside
     return window, quorum

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,9 @@ from sao_events.project import Project
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event to be appended. `at` is its instant (UTC epoch seconds); a `key` that is already in the log makes it a duplicate."""
+    """An event to be appended. `at` is its instant (UTC epoch seconds); a `key` that is already in the log makes it a
+    duplicate.
+    """
 
     event: Event
     at: float
@@ -24,7 +27,9 @@ class Store(Protocol):
     """The append-only log with one total order, beside it the projects by digest and a checkpoint that may be lost."""
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded | None]:
-        """Append in order, in one transaction, durable on return. None for a draft whose key is already in the log. Thread-safe."""
+        """Append in order, in one transaction, durable on return. None for a draft whose key is already in the log.
+        Thread-safe.
+        """
 
     def read(self, after: int = 0, limit: int = 10_000) -> list[Recorded]:
         """Events with `seq > after`, in order."""
@@ -50,7 +55,9 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one invocation of the builder does: a connected part of a run. `project` is the digest of the project it is built from."""
+    """What one invocation of the builder does: a connected part of a run. `project` is the digest of the project it
+    is built from.
+    """
 
     id: str
     run: str
@@ -96,7 +103,9 @@ class TestEnded:
 
 @dataclass(frozen=True, slots=True)
 class PieceEnded:
-    """The invocation is over. `status`: `done` (whatever its nodes did), `error` (dbt itself could not do it), `interrupted`."""
+    """The invocation is over. `status`: `done` (whatever its nodes did), `error` (dbt itself could not do it),
+    `interrupted`.
+    """
 
     piece: str
     status: str = "done"
@@ -107,7 +116,9 @@ Report = NodeBegan | NodeEnded | TestEnded | PieceEnded
 
 
 class Builder(Protocol):
-    """Carries out pieces in the background and reports. Where `gated`, a piece is one node or one test, decided again at its turn."""
+    """Carries out pieces in the background and reports. Where `gated`, a piece is one node or one test, decided again
+    at its turn.
+    """
 
     gated: bool
 

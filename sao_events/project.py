@@ -14,7 +14,9 @@ from sao_events.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A graph with the `name` of the dbt project, its `adapter` (`duckdb`, `postgres` ...), and warnings found at load."""
+    """A graph with the `name` of the dbt project, its `adapter` (`duckdb`, `postgres` ...), and warnings found at
+    load.
+    """
 
     graph: Graph
     name: str = "project"
@@ -52,6 +54,28 @@ def project_from_bytes(data: bytes) -> Project:
 def project_digest(data: bytes) -> str:
     """The name under which a serialised project is stored."""
     return digest(data.decode())
+
+
+def graph_warnings(graph: Graph) -> list[str]:
+    """What a user should know of the graph at load, each naming the node or source it is about."""
+    found = [
+        f"{source.name}: a view in the warehouse has no trusted load time and counts as new at every job; send events"
+        for source in graph.sources.values()
+        if source.view
+    ]
+    for node in graph.nodes.values():
+        over = graph.upstreams[node.id]
+        if node.policy.updates_on != "all" or node.kind == "seed" or not over:
+            continue
+        if graph.unchanging.issuperset(over):
+            found.append(
+                f"{node.name}: updates_on: all, but none of its upstreams can ever have new data; only code builds it"
+            )
+        elif never := [
+            name for name in over if name not in graph.unchanging and graph.unchanging.issuperset(graph.behind(name))
+        ]:
+            found.append(f"{node.name}: updates_on: all can never be met: {', '.join(never)} cannot have new data")
+    return found
 
 
 def _source(source: Source) -> dict[str, Any]:

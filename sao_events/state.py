@@ -1,7 +1,8 @@
 """The state of an environment, as a fold of its log.
 
-`World` holds what is on record for every node, source, test, run and job; `evolve` applies one recorded event to it. Folding a
-prefix of the log and going on later equals never having stopped. No graph is needed: what a rule compares is in the events.
+`World` holds what is on record for every node, source, test, run and job; `evolve` applies one recorded event to it.
+Folding a prefix of the log and going on later equals never having stopped. No graph is needed: what a rule compares
+is in the events.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The last successful build. `clock` is where the window counts from; `started`, `ended` are instants, `seconds` dbt's own time."""
+    """The last successful build. `clock` is where the window counts from; `started`, `ended` are instants, `seconds`
+    dbt's own time.
+    """
 
     observed: Observed
     clock: float
@@ -58,9 +61,10 @@ class Failure:
 class NodeState:
     """All that is on record for a node.
 
-    `version` is the data version, `builds` counts successful builds, `clears` and `drops` count how often it was cleared and seen
-    missing. `code` is what readers see of its last build, `built_code` what it was built with (they differ after a build that left
-    the content as it was). `running` is the attempt under way, `last` the latest attempt.
+    `version` is the data version, `builds` counts successful builds, `clears` and `drops` count how often it was
+    cleared and seen missing. `code` is what readers see of its last build, `built_code` what it was built with (they
+    differ after a build that left the content as it was). `running` is the attempt under way, `last` the latest
+    attempt.
     """
 
     version: int = 0
@@ -88,7 +92,9 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """`version` counts the loads that brought new data; `newest` is the latest load time; `event` the place in the log of the last."""
+    """`version` counts the loads that brought new data; `newest` is the latest load time; `event` the place in the
+    log of the last.
+    """
 
     version: int = 0
     newest: float | None = None
@@ -166,7 +172,9 @@ class World:
 
 
 def evolve(world: World, recorded: Recorded) -> World:
-    """Apply one recorded event to `world`, in place, and return it. Total: an event about something unknown changes nothing."""
+    """Apply one recorded event to `world`, in place, and return it. Total: an event about something unknown changes
+    nothing.
+    """
     apply = _APPLY.get(type(recorded.event))
     if apply is not None:
         apply(world, recorded, recorded.event)

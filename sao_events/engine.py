@@ -1,0 +1,332 @@
+"""The loop: fold the log, decide, plan, hand runs to the builder, record what comes of them, and sleep until
+something is due.
+
+Level-triggered: whatever happened, the next pass sees the whole record. No timer is stored; when to look again
+follows from the state. One engine runs on a log at a time. The simulator runs this same code under a virtual clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sao_events import checks
+from sao_events import events as e
+from sao_events.decide import Decision, Look, Reason
+from sao_events.events import Event, Observed, Recorded
+from sao_events.plan import attempt, observe, plan
+from sao_events.policy import Settings
+from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
+from sao_events.project import Project, project_from_bytes
+from sao_events.state import Job, World, evolve
+from sao_events.turns import ActiveRun, Flight, next_turn, positions_now, waits_on
+
+ASKS = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared)
+ERROR_HOLD, ERROR_HOLD_MOST = 5.0, 300.0
+
+
+class Engine:
+    """Drives one environment. `step` does everything that is due and says when something will be; it never sleeps
+    itself.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        builder: Builder,
+        clock: Clock,
+        settings: Settings,
+        *,
+        world: World | None = None,
+        read_project: Callable[[bytes], Project] = project_from_bytes,
+    ) -> None:
+        self.store, self.builder, self.clock, self.settings = store, builder, clock, settings
+        self.world = world or World()
+        self.project: Project | None = None
+        self.runs: dict[str, ActiveRun] = {}
+        self.decisions: dict[str, Decision] = {}
+        self.errors = 0
+        self.error: str | None = None
+        self.hold = 0.0
+        self._read_project = read_project
+        self._asks: list[float] = []
+        self._wake: float | None = None
+        self._refresh = False
+        self._started = False
+        self._catch_up()
+        self._started = True
+        self._append(e.EngineStarted())
+
+    def step(self) -> float | None:
+        """Do all that is due now. Returns the next instant at which something will be due by itself, or None."""
+        while self.take_reports() | self._catch_up() | self._advance() | self._start_job() | self._start_run():
+            pass
+        now = self.clock.now()
+        return min((at for at in (*self._asks, self._wake, self.hold) if at is not None and at > now), default=None)
+
+    def take_reports(self) -> bool:
+        """Record what the builder has to say. Returns whether there was anything."""
+        reports = self.builder.reports()
+        for report in reports:
+            self._take(report)
+        return bool(reports)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any run is under way."""
+        return bool(self.runs)
+
+    def cancel(self, run: str) -> None:
+        """Stop a run: what has not begun is left, what is being built is stopped and counts as no attempt."""
+        if run in self.runs:
+            self.runs[run].nodes.clear()
+            self.runs[run].tests.clear()
+            self.builder.cancel(run)
+
+    # The log
+
+    def _append(self, event: Event) -> None:
+        self.store.append([Draft(event, self.clock.now())])
+        self._catch_up()
+
+    def _catch_up(self) -> bool:
+        seen = False
+        while recorded := self.store.read(self.world.seq):
+            for item in recorded:
+                evolve(self.world, item)
+                self._noted(item)
+            seen = True
+        return seen
+
+    def _noted(self, recorded: Recorded) -> None:
+        event = recorded.event
+        if not self._started:
+            return
+        if isinstance(event, e.EngineStarted):
+            self._asks = [] if self.world.project is None else [recorded.at]
+        elif isinstance(event, ASKS):
+            self._asks.append(recorded.at + self.settings.settle)
+        if isinstance(event, (e.ProjectLoaded, e.EngineStarted)) and self.world.project is not None:
+            self.project = self._read_project(self.store.get_project(self.world.project))
+
+    # Runs
+
+    def _free(self, now: float) -> bool:
+        return self.project is not None and len(self.runs) < self.settings.max_concurrent_runs and now >= self.hold
+
+    def _start_job(self) -> bool:
+        now = self.clock.now()
+        taken = {run.job.id for run in self.runs.values() if run.job}
+        job = next((job for job in self.world.jobs.values() if job.id not in taken), None)
+        if job is None or self.project is None or not self._free(now):
+            return False
+        decided = plan(self.project.graph, self.world, self.settings, now, job=job)
+        self._start(decided.nodes, decided.tests, decided.decisions, job)
+        return True
+
+    def _start_run(self) -> bool:
+        now = self.clock.now()
+        asked = any(at <= now for at in self._asks) or (self._wake is not None and self._wake <= now)
+        if self.settings.trigger != "continuous":
+            self._asks.clear()
+            return False
+        if not (asked or self._refresh) or self.project is None or not self._free(now):
+            return False
+        claimed = {name for run in self.runs.values() for name in run.unfinished()}
+        decided = plan(self.project.graph, self.world, self.settings, now, claimed=claimed)
+        self.decisions = decided.decisions
+        self._asks, self._wake, self._refresh = [at for at in self._asks if at > now], decided.wakes, False
+        if not asked or not (decided.nodes or decided.tests):
+            return False
+        self._start(decided.nodes, decided.tests, decided.decisions, None)
+        return True
+
+    def _start(
+        self, nodes: tuple[str, ...], tests: tuple[str, ...], decisions: dict[str, Decision], job: Job | None
+    ) -> None:
+        run = f"r{self.world.seq + 1}"
+        reasons = {name: decisions[name].reason.value for name in nodes}
+        self.runs[run] = ActiveRun(run, job, set(nodes), set(tests))
+        self._append(e.RunStarted(run, reasons, tests, job.id if job else None, f"job {job.name}" if job else "event"))
+
+    def _advance(self) -> bool:
+        moved = False
+        for run in list(self.runs.values()):
+            if run.ended:
+                self._finish(run, "failed" if run.failed else "success")
+                moved = True
+            elif run.nodes or run.tests:
+                moved |= self._give_turns(run)
+        return moved
+
+    def _give_turns(self, run: ActiveRun) -> bool:
+        assert self.project is not None
+        job = self.world.jobs.get(run.job.id) if run.job else None
+        run.job = job or run.job
+        others = {
+            name
+            for other in self.runs.values()
+            if other is not run
+            for f in other.flights.values()
+            for name in f.open_nodes
+        }
+        turn = next_turn(
+            run,
+            self.project.graph,
+            self.world,
+            self.settings,
+            self.clock.now(),
+            building=others,
+            gated=self.builder.gated,
+        )
+        run.nodes -= turn.dropped
+        run.tests -= turn.dropped_tests
+        for nodes, tests in turn.pieces:
+            run.nodes.difference_update(nodes)
+            run.tests.difference_update(tests)
+            self._hand_over(run, nodes, tests, turn.decisions)
+        return bool(turn.pieces or turn.dropped or turn.dropped_tests)
+
+    def _hand_over(
+        self, run: ActiveRun, nodes: tuple[str, ...], tests: tuple[str, ...], decisions: dict[str, Decision]
+    ) -> None:
+        assert self.project is not None
+        assert self.world.project is not None
+        run.pieces += 1
+        piece = Piece(f"{run.id}.{run.pieces}", run.id, nodes, tests, self.world.project)
+        graph = self.project.graph
+        outside = {name for node in nodes for name in (*graph.upstreams[node], *graph.feeds[node])}
+        for test in tests:
+            outside.update(name for read in graph.tests[test].reads for name in (read, *graph.behind(read)))
+        versions, positions = positions_now(graph, self.world, outside.difference(nodes))
+        flight = Flight(
+            piece, graph, versions, positions, {name: decisions[name] for name in nodes}, set(nodes), set(tests)
+        )
+        run.flights[piece.id] = flight
+        self.builder.start(piece, self.project)
+
+    def _finish(self, run: ActiveRun, status: str, message: str | None = None) -> None:
+        del self.runs[run.id]
+        self._append(e.RunFinished(run.id, status, message))
+        if run.job and status != "error":
+            self._append(e.JobFinished(run.job.id, status, self._reused_tests(run), message))
+        if status == "error":
+            self._hold_on(message)
+        else:
+            self.errors, self.error = 0, None
+        now = self.clock.now()
+        if status != "interrupted" and not any(at > now for at in self._asks):
+            self._asks.append(now)
+        self._refresh = True
+
+    def _hold_on(self, message: str | None) -> None:
+        """dbt itself failed: nothing is lost, everything is decided again, after a pause that doubles."""
+        self.errors, self.error = self.errors + 1, message
+        self.hold = self.clock.now() + min(ERROR_HOLD * 2 ** (self.errors - 1), ERROR_HOLD_MOST)
+
+    def _reused_tests(self, run: ActiveRun) -> tuple[str, ...]:
+        if self.project is None or run.job is None:
+            return ()
+        graph, select = self.project.graph, run.job.select
+        tests = (test for test in graph.tests.values() if test.id not in run.ran_tests)
+        chosen = (test for test in tests if select is None or any(name in select for name in test.reads))
+        return tuple(test.id for test in chosen if checks.stands(graph, self.world, test))
+
+    # Reports of the builder
+
+    def _take(self, report: Report) -> None:
+        run = self.runs.get(report.piece.rpartition(".")[0])
+        flight = run.flights.get(report.piece) if run else None
+        if run is None or flight is None:
+            return
+        if isinstance(report, NodeBegan):
+            self._began(run, flight, report.node)
+        elif isinstance(report, NodeEnded):
+            self._node_ended(run, flight, report)
+        elif isinstance(report, TestEnded):
+            self._test_ended(run, flight, report)
+        else:
+            self._piece_ended(run, flight, report)
+
+    def _look(self, flight: Flight, run: ActiveRun) -> Look:
+        return Look(flight.graph, self.world, self.settings, self.clock.now(), run.job)
+
+    def _began(self, run: ActiveRun, flight: Flight, node: str) -> None:
+        if node not in flight.open_nodes:
+            return
+        look = self._look(flight, run)
+        seen = self._observed(look, flight, node)
+        reason: Reason = flight.decisions[node].reason
+        begun = attempt(look, node, run.id, reason, run.job.due if run.job else look.now, seen)
+        self._append(
+            e.BuildStarted(run.id, node, begun.reason, begun.clock, seen, begun.code, begun.retries, begun.advances)
+        )
+
+    def _observed(self, look: Look, flight: Flight, node: str) -> Observed:
+        """What the build sees: everything outside its piece as it stood when the piece was handed over."""
+        seen = observe(look, node)
+        return replace(seen, versions={name: flight.versions.get(name, v) for name, v in seen.versions.items()})
+
+    def _node_ended(self, run: ActiveRun, flight: Flight, report: NodeEnded) -> None:
+        if report.node not in flight.open_nodes:
+            return
+        running = self.world.node(report.node).running
+        if report.status in ("success", "error") and (running is None or running.run != run.id):
+            self._began(run, flight, report.node)
+        flight.open_nodes.discard(report.node)
+        words = report.words or report.status
+        if report.status == "success":
+            run.built.add(report.node)
+            self._append(e.NodeBuilt(run.id, report.node, report.seconds, report.same_content, words, report.message))
+        elif report.status == "error":
+            run.failed = True
+            self._append(e.NodeFailed(run.id, report.node, report.message, report.seconds, words))
+        elif running is not None and running.run == run.id:
+            self._append(e.BuildInterrupted(run.id, report.node))
+
+    def _test_ended(self, run: ActiveRun, flight: Flight, report: TestEnded) -> None:
+        flight.open_tests.discard(report.test)
+        test = flight.graph.tests.get(report.test)
+        if test is None or report.status in ("skipped", "interrupted"):
+            return
+        run.ran_tests.add(test.id)
+        failed = report.status in checks.FAILED
+        run.failed |= failed
+        seen = {
+            name: flight.positions.get(name, p) for name, p in checks.positions(flight.graph, self.world, test).items()
+        }
+        fails = checks.blamed(flight.graph, test, run.built) if failed else ()
+        versions = {name: flight.versions[name] for name in seen if name in flight.versions} if failed else {}
+        definition = checks.definition(flight.graph, test)
+        self._append(
+            e.TestFinished(
+                run.id, test.id, report.status, definition, seen, versions, fails, report.message, report.seconds
+            )
+        )
+
+    def _piece_ended(self, run: ActiveRun, flight: Flight, report: PieceEnded) -> None:
+        for name in sorted(flight.open_nodes):
+            running = self.world.node(name).running
+            if running is not None and running.run == run.id:
+                self._append(e.BuildInterrupted(run.id, name))
+        del run.flights[report.piece]
+        if report.status != "done":
+            run.nodes.clear()
+            run.tests.clear()
+            if not run.flights:
+                self._finish(run, report.status, report.message)
+        elif unexplained := self._left_undone(run, flight):
+            run.nodes.clear()
+            self._finish(run, "error", f"dbt ended without building {', '.join(unexplained)}")
+
+    def _left_undone(self, run: ActiveRun, flight: Flight) -> list[str]:
+        """Nodes that dbt skipped although nothing that they wait for failed."""
+        open_nodes = flight.open_nodes & flight.graph.nodes.keys()
+        return [
+            name
+            for name in flight.graph.sort(open_nodes)
+            if not any(
+                up in open_nodes or self.world.node(up).failure is not None for up in waits_on(flight.graph, name)
+            )
+            and not self._look(flight, run).missing(name)
+        ]

@@ -1,0 +1,308 @@
+"""Scenario files: a small project, a timeline of events, and the builds that must come of them.
+
+One YAML document is one scenario; keys and names are text as written, errors name file, line and the nearest valid key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sao_events.errors import ConfigError, PolicyError
+from sao_events.graph import KINDS, Graph, Node, Source, Test
+from sao_events.lineage import Code, Reading, digest
+from sao_events.policy import Settings, parse_duration, read_policy
+from sao_events.project import Project, graph_warnings
+from sao_events.yamltext import Block, Word, documents, plain
+
+START = datetime(2026, 1, 5, 8, tzinfo=UTC).timestamp()
+CHANGES = ("sql", "cosmetic", "config", "add_column", "is_incremental_block", "volatile", "revert")
+EVENT_KEYS = {
+    "load": (), "land": ("load_id", "loaded_at", "rows"), "edit": ("change", "column"), "policy": ("config",),
+    "fail": ("times",), "fail_test": ("times", "severity"), "drop": (), "clear": (),
+    "job": ("select", "state_aware"), "crash": (), "same_output": ("times",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One line of the timeline: at the instant `at`, `kind` happens to `subject`, with further values."""
+
+    at: float
+    kind: str
+    subject: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What must come of the timeline; the parts that are None are not looked at."""
+
+    until: float
+    builds: tuple[tuple[float, str, str], ...] | None
+    decisions: tuple[tuple[float, Mapping[str, Any]], ...]
+    tests: Mapping[str, Mapping[str, int]]
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Text:
+    """What a node's text is now: how often it changed in meaning, and the columns that were added."""
+
+    edits: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Scenario:
+    """A scenario as read. `project` gives the project as it is after the edits made so far."""
+
+    name: str
+    why: str
+    start: float
+    settings: Settings
+    build_duration: float
+    sources: list[Source]
+    nodes: dict[str, Block]
+    tests: list[Test]
+    happenings: list[Happening]
+    expected: Expected
+    place: str
+    texts: dict[str, Text] = field(default_factory=dict)
+    configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def edit(self, name: str, change: str, column: str | None) -> None:
+        """Change the text of a node as the scenario format defines it."""
+        text = self.texts.setdefault(name, Text())
+        if change == "revert":
+            self.texts[name] = Text()
+        elif change == "add_column":
+            text.added = (*text.added, column or "")
+        elif change not in ("cosmetic", "volatile"):
+            text.edits = (*text.edits, f"{change}{len(text.edits)}")
+
+    def project(self) -> Project:
+        """The project at this moment, with its load-time warnings. Raises ConfigError for a policy that cannot be
+        understood.
+        """
+        warnings: list[str] = []
+        graph = Graph(
+            (self._node(name, block, warnings) for name, block in self.nodes.items()), self.sources, self.tests
+        )
+        return Project(graph, self.name, "scenario", (*warnings, *graph_warnings(graph)))
+
+    def duration(self, name: str) -> float:
+        """The virtual seconds that a build of the node takes."""
+        own = self.nodes[name].get("build_duration")
+        return self.build_duration if own is None else seconds(own, self.place)
+
+    def _node(self, name: str, block: Block, warnings: list[str]) -> Node:
+        text = self.texts.get(name, Text())
+        reads = tuple(str(up) for up in block.get("reads", ()))
+        named = {str(up): tuple(map(str, columns)) for up, columns in block.get("uses", {}).items()}
+        star = frozenset(reads) if truth(block, "select_star", self.place) else frozenset[str]()
+        columns = (*map(str, block.get("columns", ())), *text.added)
+        config = {**self.configs.get(name, plain(block.get("config", {})))}
+        if "lazy" in block:
+            config["lazy"] = truth(block, "lazy", self.place)
+        try:
+            policy, found = read_policy(config, node=name, default=self.settings.default_config)
+        except PolicyError as error:
+            raise ConfigError(f"{self.place}:{block.line}: {error.message}") from None
+        warnings.extend(found)
+        own = Code(digest(name, *text.edits), tuple((column, "1") for column in columns))
+        cutoff = truth(block, "early_cutoff", self.place)
+        return Node(name, name, str(block["kind"]), reads, own, policy, Reading(named, star), cutoff)
+
+
+def read_scenarios(path: Path) -> Iterator[Scenario]:
+    """The scenarios of a file, in order. Raises ConfigError naming file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    names: set[str] = set()
+    for document in documents(text, str(path)):
+        scenario = _scenario(document, str(path))
+        if scenario.name in names:
+            raise ConfigError(f"{path}:{document.line}: two scenarios of the name {scenario.name}")
+        names.add(scenario.name)
+        yield scenario
+
+
+def seconds(value: object, place: str) -> float:
+    """A duration, as seconds."""
+    try:
+        return parse_duration(str(value))
+    except ValueError as error:
+        raise ConfigError(f"{place}:{getattr(value, 'line', '?')}: {error}") from None
+
+
+def truth(block: Block, key: str, place: str, default: bool = False) -> bool:
+    """A `true` or `false`."""
+    value = plain(block[key]) if key in block else default
+    if not isinstance(value, bool):
+        raise ConfigError(f"{place}:{block.line_of(key)}: {key} must be true or false, not {value}")
+    return value
+
+
+def _offset(value: object, start: float, place: str) -> float:
+    text = str(value)
+    if not text.startswith("+"):
+        raise ConfigError(
+            f"{place}:{getattr(value, 'line', '?')}: {text} is not an offset such as +90s, +10m or +1h30m"
+        )
+    return start + seconds(Word(text[1:], getattr(value, "line", 0)), place)
+
+
+def _scenario(block: Block, place: str) -> Scenario:
+    block.expect(
+        place,
+        ("scenario", "why", "start", "settings", "nodes", "tests", "events", "expect"),
+        needs=("scenario", "nodes", "expect"),
+    )
+    start = _start(block, place)
+    settings, duration = _settings(block.get("settings", Block({}, block.line)), place)
+    sources, nodes = _nodes(block["nodes"], place)
+    tests = [_test(name, test, place) for name, test in block.get("tests", {}).items()]
+    known = {source.id for source in sources} | set(nodes)
+    happenings = [_happening(event, start, place, known, nodes, tests) for event in block.get("events", ())]
+    if not any(happening.kind == "load" for happening in happenings):
+        happenings.insert(0, Happening(start, "load", "project", {}))
+    happenings.sort(key=lambda happening: happening.at)
+    expected = _expected(block["expect"], start, place)
+    scenario = Scenario(
+        str(block["scenario"]),
+        str(block.get("why", "")),
+        start,
+        settings,
+        duration,
+        sources,
+        nodes,
+        tests,
+        happenings,
+        expected,
+        place,
+    )
+    scenario.project()
+    return scenario
+
+
+def _start(block: Block, place: str) -> float:
+    if "start" not in block:
+        return START
+    try:
+        moment = datetime.fromisoformat(str(block["start"]))
+    except ValueError:
+        raise ConfigError(
+            f"{place}:{block.line_of('start')}: start must be an instant such as 2026-01-05T08:00:00Z"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _settings(block: Block, place: str) -> tuple[Settings, float]:
+    keys = ("trigger", "code_changes", "build_duration", "settle", "retries", "max_concurrent_runs", "default_config")
+    block.expect(place, keys)
+    retries = block.get("retries", Block({}, block.line))
+    retries.expect(place, ("attempts", "backoff"))
+    made = Settings(
+        trigger=block.choice(place, "trigger", ("continuous", "jobs")),
+        code_changes=block.choice(place, "code_changes", ("immediate", "after_window")),
+        settle=seconds(block.get("settle", "0s"), place),
+        attempts=retries.number(place, "attempts", 0),
+        backoff=seconds(retries.get("backoff", "1m"), place),
+        max_concurrent_runs=block.number(place, "max_concurrent_runs", 1, least=1),
+        default_config=plain(block.get("default_config", {})),
+    )
+    return made, seconds(block.get("build_duration", "0s"), place)
+
+
+def _nodes(block: Block, place: str) -> tuple[list[Source], dict[str, Block]]:
+    sources: list[Source] = []
+    nodes: dict[str, Block] = {}
+    for name, node in block.items():
+        kind = str(node.get("kind", ""))
+        if kind == "source":
+            node.expect(place, ("kind", "static", "view", "empty"))
+            static, view, empty = (truth(node, flag, place) for flag in ("static", "view", "empty"))
+            sources.append(Source(name, name, static, view, empty))
+            continue
+        keys = ("kind", "reads", "config", "build_duration", "early_cutoff", "lazy", "select_star", "columns", "uses")
+        node.expect(place, keys, needs=("kind",))
+        if kind not in KINDS:
+            raise ConfigError(
+                f"{place}:{node.line_of('kind')}: {name}: kind must be source, {', '.join(sorted(KINDS))}, not {kind}"
+            )
+        nodes[name] = node
+    return sources, nodes
+
+
+def _test(name: str, block: Block, place: str) -> Test:
+    block.expect(place, ("on", "kind", "severity"), needs=("on",))
+    severity = block.choice(place, "severity", ("error", "warn"))
+    return Test(name, name, tuple(map(str, block["on"])), name, severity, str(block.get("kind", "")))
+
+
+def _happening(
+    block: Block, start: float, place: str, known: set[str], nodes: Mapping[str, Block], tests: list[Test]
+) -> Happening:
+    kinds = [kind for kind in EVENT_KEYS if kind in block]
+    if len(kinds) != 1:
+        block.expect(place, ("at", *EVENT_KEYS), needs=("at",))
+        raise ConfigError(f"{place}:{block.line}: an event is exactly one of {', '.join(EVENT_KEYS)}")
+    kind = kinds[0]
+    block.expect(place, ("at", kind, *EVENT_KEYS[kind]), needs=("at",))
+    values = {key: block[key] for key in EVENT_KEYS[kind] if key in block}
+    subject = block[kind]
+    _check_subject(kind, subject, place, block.line, known, nodes, tests)
+    if kind == "edit":
+        values["change"] = block.choice(place, "change", CHANGES)
+    if kind == "fail_test":
+        values["severity"] = block.choice(place, "severity", ("error", "warn"))
+    if "times" in EVENT_KEYS[kind]:
+        values["times"] = block.number(place, "times", 1, least=1)
+    if "loaded_at" in values:
+        values["loaded_at"] = _offset(values["loaded_at"], start, place)
+    if kind == "job":
+        values["state_aware"] = truth(block, "state_aware", place, True)
+        values["select"] = tuple(map(str, values["select"])) if "select" in values else None
+    if kind == "clear":
+        values["nodes"] = None if str(subject) == "all" and not isinstance(subject, list) else tuple(map(str, subject))
+    return Happening(_offset(block["at"], start, place), kind, str(subject), values)
+
+
+def _check_subject(
+    kind: str, subject: Any, place: str, line: int, known: set[str], nodes: Mapping[str, Block], tests: list[Test]
+) -> None:
+    right: set[str] | None = None
+    if kind in ("edit", "policy", "fail", "drop", "same_output"):
+        right = set(nodes)
+    elif kind == "land":
+        right = known - set(nodes)
+    elif kind == "fail_test":
+        right = {test.id for test in tests}
+    if right is not None and str(subject) not in right:
+        raise ConfigError(f"{place}:{line}: {kind}: there is no {subject} to {kind.replace('_', ' ')}")
+
+
+def _expected(block: Block, start: float, place: str) -> Expected:
+    block.expect(place, ("until", "builds", "decisions", "tests", "warnings"), needs=("until",))
+    builds = None
+    if "builds" in block:
+        builds = tuple((_offset(build[0], start, place), str(build[1]), str(build[2])) for build in block["builds"])
+    decisions = []
+    for decision in block.get("decisions", ()):
+        decision.expect(place, ("at", "node", "action", "reason", "eligible_at", "waiting_for"), needs=("at", "node"))
+        wanted = {key: plain(value) for key, value in decision.items() if key not in ("at", "eligible_at")}
+        if "eligible_at" in decision:
+            wanted["eligible_at"] = _offset(decision["eligible_at"], start, place)
+        decisions.append((_offset(decision["at"], start, place), wanted))
+    tests = {}
+    for name, counts in block.get("tests", {}).items():
+        counts.expect(place, ("run", "reused", "proven"))
+        tests[name] = {key: counts.number(place, key, 0) for key in counts}
+    warnings = tuple(map(str, block.get("warnings", ())))
+    return Expected(_offset(block["until"], start, place), builds, tuple(decisions), tests, warnings)

@@ -1,0 +1,189 @@
+"""A run under way: whose turn it is, and what of it makes one piece for the builder.
+
+A run's nodes are fixed by its plan; at its turn each is decided again and left out when it is no longer due. A run
+waits for a node that another run is building, both to build it and to read it, and for that node alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sao_events import checks
+from sao_events.decide import Action, Decision, Look
+from sao_events.graph import Graph
+from sao_events.plan import Plan, plan
+from sao_events.policy import Settings
+from sao_events.ports import Piece
+from sao_events.state import Job, World
+
+
+@dataclass(slots=True)
+class Flight:
+    """A piece that the builder has: what it saw of everything outside itself when it was handed over, and why each
+    node is built.
+    """
+
+    piece: Piece
+    graph: Graph
+    versions: dict[str, int]
+    positions: dict[str, int]
+    decisions: dict[str, Decision]
+    open_nodes: set[str]
+    open_tests: set[str]
+
+
+@dataclass(slots=True)
+class ActiveRun:
+    """What is left of a run: nodes and tests that have not had their turn, pieces with the builder, and what came of
+    the rest.
+    """
+
+    id: str
+    job: Job | None
+    nodes: set[str]
+    tests: set[str]
+    flights: dict[str, Flight] = field(default_factory=dict)
+    built: set[str] = field(default_factory=set)
+    failed: bool = False
+    ran_tests: set[str] = field(default_factory=set)
+    pieces: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (self.nodes or self.tests or self.flights)
+
+    def unfinished(self) -> set[str]:
+        """Nodes that the run still owes: waiting for their turn, or being built."""
+        return self.nodes.union(*(flight.open_nodes for flight in self.flights.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What to do next in a run: `pieces` (nodes, tests) to hand to the builder, and what is left out."""
+
+    pieces: list[tuple[tuple[str, ...], tuple[str, ...]]]
+    dropped: set[str]
+    dropped_tests: set[str]
+    decisions: dict[str, Decision]
+
+
+def next_turn(
+    run: ActiveRun, graph: Graph, world: World, settings: Settings, now: float, *, building: set[str], gated: bool
+) -> Turn:
+    """Who may go now. `building` are nodes that other runs have in hand. `gated`: single nodes, else as much as holds
+    together.
+    """
+    gone = {name for name in run.nodes if name not in graph.nodes}
+    fresh = plan(graph, world, settings, now, job=run.job, only=run.nodes - gone)
+    turn = _Turn(run, graph, world, building, fresh, gated)
+    for name in graph.sort(run.nodes - gone):
+        turn.consider(name)
+    look = Look(graph, world, settings, now, run.job)
+    look.decisions = fresh.decisions
+    for test in (name for name in graph.tests if name in run.tests):
+        turn.consider_test(test, look)
+    return Turn(
+        turn.pieces(), turn.dropped | gone, turn.dropped_tests | (run.tests - graph.tests.keys()), fresh.decisions
+    )
+
+
+class _Turn:
+    def __init__(
+        self, run: ActiveRun, graph: Graph, world: World, building: set[str], fresh: Plan, gated: bool
+    ) -> None:
+        self.run, self.graph, self.world, self.building, self.fresh, self.gated = (
+            run,
+            graph,
+            world,
+            building,
+            fresh,
+            gated,
+        )
+        self.in_flight = {name for flight in run.flights.values() for name in flight.open_nodes}
+        self.tests_in_flight = {name for flight in run.flights.values() for name in flight.open_tests}
+        self.taken: list[str] = []
+        self.taken_tests: list[str] = []
+        self.dropped: set[str] = set()
+        self.dropped_tests: set[str] = set()
+
+    def consider(self, name: str) -> None:
+        """Take the node, leave it out, or let it wait."""
+        before = waits_on(self.graph, name)
+        if self._busy(name) or any(map(self._busy, before)) or any(self._owed(up) for up in before):
+            return
+        if self._untested(name, before):
+            return
+        if self.fresh.decisions[name].action is Action.build:
+            self.taken.append(name)
+        else:
+            self.dropped.add(name)
+
+    def consider_test(self, test: str, look: Look) -> None:
+        """Take the test once all it reads has had its turn; leave it out where it cannot run or its result stands."""
+        definition = self.graph.tests[test]
+        reads = {seen for name in definition.reads for seen in (name, *self.graph.behind(name))}
+        if any(self._owed(name) or self._busy(name) for name in reads):
+            return
+        taken = reads.intersection(self.taken)
+        if any(
+            look.missing(name) for name in reads - taken if name in self.graph.sources or self.graph.nodes[name].built
+        ):
+            self.dropped_tests.add(test)
+        elif taken or reads & self.run.built or not checks.stands(self.graph, self.world, definition):
+            self.taken_tests.append(test)
+        else:
+            self.dropped_tests.add(test)
+
+    def pieces(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """What is taken, as one piece or, gated, one by one."""
+        if self.gated:
+            return [((name,), ()) for name in self.taken] + [((), (test,)) for test in self.taken_tests]
+        return [(tuple(self.taken), tuple(self.taken_tests))] if self.taken or self.taken_tests else []
+
+    def _busy(self, name: str) -> bool:
+        return name in self.building
+
+    def _owed(self, name: str) -> bool:
+        """Whether the run has yet to build `name` before something that reads it may go."""
+        if name in self.taken:
+            return self.gated or self.graph.nodes[name].early_cutoff
+        return name in self.in_flight or (name in self.run.nodes and name not in self.dropped)
+
+    def _untested(self, name: str, before: Iterable[str]) -> bool:
+        """Whether a test that gates the node has yet to run; in one piece with it dbt sees to that itself."""
+        pending = self.tests_in_flight | (self.run.tests if self.gated else set())
+        if not pending:
+            return False
+        above = set(before) | self.graph.ancestors(before) | self.graph.sources.keys()
+        gating = (self.graph.tests[test] for test in pending if test in self.graph.tests)
+        return any(set(before).intersection(test.reads) and above.issuperset(test.reads) for test in gating)
+
+
+def waits_on(graph: Graph, name: str) -> tuple[str, ...]:
+    """The nodes that must be done before `name` may be built: its upstreams, and through views and ephemeral models
+    theirs.
+    """
+    found: dict[str, None] = {}
+    stack = list(graph.nodes[name].reads)
+    while stack:
+        parent = stack.pop()
+        if parent in graph.nodes and parent not in found:
+            found[parent] = None
+            if graph.is_transparent(parent):
+                stack.extend(graph.nodes[parent].reads)
+    return tuple(found)
+
+
+def positions_now(graph: Graph, world: World, names: Iterable[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Data versions of sources and stored nodes, and test positions, of `names` as they stand."""
+    versions: dict[str, int] = {}
+    positions: dict[str, int] = {}
+    for name in names:
+        if name in graph.sources:
+            versions[name] = positions[name] = world.source(name).version
+        else:
+            state = world.node(name)
+            versions[name], positions[name] = state.version, state.builds
+    return versions, positions
