@@ -48,6 +48,7 @@ class Engine:
         self.errors = 0
         self.error: str | None = None
         self.hold = 0.0
+        self.on_event: Callable[[Recorded], None] = lambda recorded: None
         self._read_project = read_project
         self._asks: list[float] = []
         self._wake: float | None = None
@@ -102,6 +103,7 @@ class Engine:
         event = recorded.event
         if not self._started:
             return
+        self.on_event(recorded)
         if isinstance(event, e.EngineStarted):
             self._asks = [] if self.world.project is None else [recorded.at]
         elif isinstance(event, ASKS):
@@ -112,7 +114,10 @@ class Engine:
     # Runs
 
     def _free(self, now: float) -> bool:
-        return self.project is not None and len(self.runs) < self.settings.max_concurrent_runs and now >= self.hold
+        return self._buildable() and now >= self.hold and len(self.runs) < self.settings.max_concurrent_runs
+
+    def _buildable(self) -> bool:
+        return self.world.project is not None and self.builder.ready(self.world.project)
 
     def _start_job(self) -> bool:
         now = self.clock.now()
@@ -155,7 +160,7 @@ class Engine:
             if run.ended:
                 self._finish(run, "failed" if run.failed else "success")
                 moved = True
-            elif run.nodes or run.tests:
+            elif (run.nodes or run.tests) and self._buildable():
                 moved |= self._give_turns(run)
         return moved
 

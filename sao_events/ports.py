@@ -122,6 +122,9 @@ class Builder(Protocol):
 
     gated: bool
 
+    def ready(self, project: str) -> bool:
+        """Whether pieces of the project with this digest can be built now."""
+
     def start(self, piece: Piece, project: Project) -> None:
         """Begin with a piece; returns at once. Never raises for what dbt does: that comes as a report."""
 
