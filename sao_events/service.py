@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from sao_events import events as e
+from sao_events.builds import Builds
 from sao_events.clock import SystemClock
 from sao_events.config import Config
-from sao_events.dbt import DbtBuilder, open_dbt
 from sao_events.deploy import Deployer
 from sao_events.engine import Engine
 from sao_events.errors import SaoError
@@ -62,7 +62,7 @@ class Service:
         self.lock.acquire()
         try:
             self.store: Store = open_store(str(self.config.state_dir / "state.db"))
-            self.dbt: DbtBuilder = open_dbt(self.config.dbt, self.config.state_dir, self.config.settings, self.lock.fd)
+            self.dbt = Builds(self.config, keep_fd=self.lock.fd, notify=self._nudged.set)
             self.deployer = Deployer(self.config, self.dbt, self.store)
             self._open_engine()
         except BaseException:
