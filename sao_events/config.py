@@ -1,0 +1,377 @@
+"""The configuration: a file `sao.yml`, a few environment variables, and defaults under which no file is needed.
+
+Every key is checked; an error names file, line and the nearest valid key. Relative paths count from the folder of the
+file. Durations are seconds, sizes bytes. Secrets are never in the file: it names the environment variable or the file
+that holds them, and they are read when they are used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sao_events.errors import ConfigError, PolicyError
+from sao_events.policy import Settings, parse_duration, read_policy
+from sao_events.yamltext import Block, documents, nearest, plain
+
+FILE = "sao.yml"
+PROJECT_FILE = "dbt_project.yml"
+VARIABLES = ("SAO_CONFIG", "SAO_STATE_DIR", "SAO_HOST", "SAO_PORT")
+PROVIDERS: tuple[Literal["github"], ...] = ("github",)
+DEFAULTS = Settings(settle=2.0, attempts=2, backoff=60.0)
+_SIZES = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+_SIZE = re.compile(r"(\d+)\s*([a-zA-Z]*)")
+
+# Every key of the file, by the place it stands at; `*` is a name that the user chooses (docs/CONFIGURATION.md).
+KEYS: dict[str, tuple[str, ...]] = {
+    "": ("environment", "project", "dbt", "state_dir", "decisions", "http", "data", "webhooks", "git", "sources"),
+    "project": ("dir", "profiles_dir", "profile", "target", "vars"),
+    "dbt": ("runner", "executable", "threads", "grace"),
+    "decisions": ("trigger", "code_changes", "settle", "retries", "max_concurrent_runs", "default"),
+    "decisions.retries": ("attempts", "backoff"),
+    "decisions.default": ("freshness", "state", "lazy"),
+    "http": ("host", "port", "body_limit"),
+    "data": ("tokens",),
+    "data.tokens": ("env", "file"),
+    "webhooks.*": ("provider", "secrets"),
+    "webhooks.*.secrets": ("env", "file"),
+    "git": ("remote", "branch", "poll", "subdir"),
+    "sources.*": ("static", "view"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a secret is to be found: the environment variable `env` or the file `file`. Its value is never shown."""
+
+    env: str | None = None
+    file: Path | None = None
+
+    def value(self) -> str | None:
+        """The secret as it is now, without white space around it; None where it is not set, not there or empty.
+
+        Raises ConfigError where its file cannot be read.
+        """
+        if self.file is None:
+            return os.environ.get(self.env or "", "").strip() or None
+        try:
+            return self.file.read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.file}: the secret cannot be read: {error}") from None
+
+    def __str__(self) -> str:
+        return f"the environment variable {self.env}" if self.env else f"the file {self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class DbtConfig:
+    """The dbt project and how dbt is run. `grace`: seconds between asking dbt to stop and killing it."""
+
+    project_dir: Path
+    profiles_dir: Path | None = None
+    profile: str | None = None
+    target: str | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    executable: str | None = None
+    runner: Literal["auto", "warm", "subprocess"] = "auto"
+    grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """Where the service listens; a request body longer than `body_limit` bytes is refused."""
+
+    host: str = "127.0.0.1"
+    port: int = 8181
+    body_limit: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookConfig:
+    """A git host that reports pushes to `/webhooks/<name>`. One of `secrets` must verify a delivery."""
+
+    provider: Literal["github"]
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GitConfig:
+    """The repository to deploy from. `poll`: seconds between looks at it; `subdir`: the project's folder in it."""
+
+    remote: str
+    branch: str = "main"
+    poll: float = 300.0
+    subdir: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """What is not to be seen of a source: it never changes (`static`), it is a view in the warehouse (`view`)."""
+
+    static: bool = False
+    view: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that one environment is told. `path` is the file it was read from, where there was one."""
+
+    environment: str
+    dbt: DbtConfig
+    state_dir: Path
+    settings: Settings = DEFAULTS
+    http: HttpConfig = HttpConfig()
+    data_tokens: tuple[Secret, ...] = ()
+    webhooks: Mapping[str, WebhookConfig] = field(default_factory=dict)
+    git: GitConfig | None = None
+    sources: Mapping[str, SourceConfig] = field(default_factory=dict)
+    path: Path | None = None
+
+
+def load_config(path: Path | None, start: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration in the file `path`, else in `SAO_CONFIG`, else in `sao.yml` of `start` or of the dbt project's
+    folder, which is `start` or the nearest folder above it with a dbt project; without any, the defaults.
+
+    Environment variables win over the file. Raises ConfigError naming file and line.
+    """
+    environ = os.environ if environ is None else environ
+    found = _project_folder(start)
+    if path is None and environ.get("SAO_CONFIG"):
+        path = Path(environ["SAO_CONFIG"])
+    if path is None:
+        path = next((at / FILE for at in (start, found) if at is not None and (at / FILE).is_file()), None)
+    project = (found or start).absolute()
+    if path is None:
+        return _with_environment(_Reader("defaults", project, project).config(Block({}, 0), None), environ)
+    path = path.absolute()
+    config = _Reader(str(path), path.parent, project).config(_document(path), path)
+    return _with_environment(config, environ)
+
+
+def require_project(config: Config) -> Path:
+    """The folder of the dbt project. Raises ConfigError where there is no dbt project in it."""
+    folder = config.dbt.project_dir
+    if not (folder / PROJECT_FILE).is_file():
+        raise ConfigError(
+            f"{folder}: there is no dbt project here (no {PROJECT_FILE})",
+            hint="go to the project's folder, name it with --project-dir, or set project.dir in sao.yml",
+        )
+    return folder
+
+
+def _project_folder(start: Path) -> Path | None:
+    start = start.absolute()
+    return next((folder for folder in (start, *start.parents) if (folder / PROJECT_FILE).is_file()), None)
+
+
+def _document(path: Path) -> Block:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such configuration file", hint="see --config and SAO_CONFIG") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the configuration cannot be read: {error}") from None
+    found = list(documents(text, str(path)))
+    if len(found) > 1:
+        raise ConfigError(f"{path}:{found[1].line}: a second document; a configuration is one")
+    return found[0] if found else Block({}, 1)
+
+
+def _with_environment(config: Config, environ: Mapping[str, str]) -> Config:
+    http, state_dir = config.http, config.state_dir
+    if host := environ.get("SAO_HOST"):
+        http = replace(http, host=host)
+    if port := environ.get("SAO_PORT"):
+        http = replace(http, port=port_number(port, "SAO_PORT"))
+    if folder := environ.get("SAO_STATE_DIR"):
+        state_dir = Path(folder).absolute()
+    return replace(config, http=http, state_dir=state_dir)
+
+
+def port_number(text: str, where: str) -> int:
+    """A port as a number, 0 for any that is free. Raises ConfigError beginning with `where`."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise ConfigError(f"{where}: a port is a number from 0 to 65535, not {text}")
+    return int(text)
+
+
+class _Reader:
+    """Reads the blocks of one file; knows where it stands and where relative paths count from."""
+
+    def __init__(self, place: str, folder: Path, project: Path) -> None:
+        self.place, self.folder, self.project = place, folder, project
+
+    def config(self, block: Block, path: Path | None) -> Config:
+        self._check(block, "")
+        project, dbt = self._block(block, "project"), self._block(block, "dbt")
+        made = self._dbt(project, dbt)
+        return Config(
+            environment=self._text(block, "environment") or made.target or "default",
+            dbt=made,
+            state_dir=self._path(block, "state_dir") or (self.folder if path else self.project) / ".sao",
+            settings=self._settings(self._block(block, "decisions")),
+            http=self._http(self._block(block, "http")),
+            data_tokens=self._secrets(self._block(block, "data"), "tokens", "data.tokens"),
+            webhooks={name: self._webhook(hook) for name, hook in self._named(block, "webhooks")},
+            git=self._git(self._block(block, "git")) if self._block(block, "git") else None,
+            sources={name: self._source(source) for name, source in self._named(block, "sources")},
+            path=path,
+        )
+
+    def _dbt(self, project: Block, dbt: Block) -> DbtConfig:
+        given = plain(project.get("vars", Block({}, 0)))
+        if not isinstance(given, dict | None):
+            raise self._error(project, "vars", "vars must be a mapping of names to values")
+        threads = dbt.number(self.place, "threads", 1, least=1) if plain(dbt.get("threads")) is not None else None
+        return DbtConfig(
+            project_dir=self._path(project, "dir") or self._default_project(),
+            profiles_dir=self._path(project, "profiles_dir"),
+            profile=self._text(project, "profile"),
+            target=self._text(project, "target"),
+            vars=given or {},
+            threads=threads,
+            executable=self._text(dbt, "executable"),
+            runner=dbt.choice(self.place, "runner", ("auto", "warm", "subprocess")),
+            grace=self._seconds(dbt, "grace", 10.0),
+        )
+
+    def _default_project(self) -> Path:
+        return self.folder if (self.folder / PROJECT_FILE).is_file() else self.project
+
+    def _settings(self, block: Block) -> Settings:
+        retries = self._block(block, "retries", "decisions.retries")
+        return Settings(
+            trigger=block.choice(self.place, "trigger", ("continuous", "jobs")),
+            code_changes=block.choice(self.place, "code_changes", ("immediate", "after_window")),
+            settle=self._seconds(block, "settle", DEFAULTS.settle),
+            attempts=retries.number(self.place, "attempts", DEFAULTS.attempts),
+            backoff=self._seconds(retries, "backoff", DEFAULTS.backoff),
+            max_concurrent_runs=block.number(self.place, "max_concurrent_runs", 1, least=1),
+            default_config=self._default_policy(block),
+        )
+
+    def _default_policy(self, block: Block) -> Mapping[str, Any]:
+        default = plain(self._block(block, "default", "decisions.default"))
+        try:
+            _, warnings = read_policy(default, node="decisions.default")
+        except PolicyError as error:
+            raise self._error(block, "default", error.message) from None
+        if warnings:
+            raise self._error(block, "default", warnings[0])
+        return dict(default)
+
+    def _http(self, block: Block) -> HttpConfig:
+        port = port_number(str(block.get("port", "8181")), f"{self.place}:{block.line_of('port')}: http.port")
+        return HttpConfig(self._text(block, "host") or "127.0.0.1", port, self._size(block, "body_limit", 1_000_000))
+
+    def _webhook(self, block: Block) -> WebhookConfig:
+        block.expect(self.place, KEYS["webhooks.*"], needs=("provider", "secrets"))
+        provider = block.choice(self.place, "provider", PROVIDERS)
+        secrets = self._secrets(block, "secrets", "webhooks.*.secrets")
+        if not secrets:
+            raise self._error(block, "secrets", "a webhook needs at least one secret: nobody else may send to it")
+        return WebhookConfig(provider, secrets)
+
+    def _git(self, block: Block) -> GitConfig:
+        remote = self._text(block, "remote")
+        if not remote:
+            raise self._error(block, "remote", "git.remote is missing: the address of the repository to deploy from")
+        subdir = self._text(block, "subdir") or ""
+        if Path(subdir).is_absolute() or ".." in Path(subdir).parts:
+            raise self._error(block, "subdir", f"git.subdir must be a folder inside the repository, not {subdir}")
+        return GitConfig(remote, self._text(block, "branch") or "main", self._seconds(block, "poll", 300.0), subdir)
+
+    def _source(self, block: Block) -> SourceConfig:
+        block.expect(self.place, KEYS["sources.*"])
+        return SourceConfig(self._flag(block, "static"), self._flag(block, "view"))
+
+    def _secrets(self, block: Block, key: str, path: str) -> tuple[Secret, ...]:
+        items = block.get(key, [])
+        if not isinstance(items, list):
+            raise self._error(block, key, f"{key} must be a list such as [{{env: NAME}}, {{file: PATH}}]")
+        return tuple(self._secret(item, block, key, path) for item in items)
+
+    def _secret(self, item: object, block: Block, key: str, path: str) -> Secret:
+        if not isinstance(item, Block):
+            wrong = "secrets are not written into the file: name where each is, {env: NAME} or {file: PATH}"
+            raise ConfigError(f"{self.place}:{getattr(item, 'line', block.line_of(key))}: {wrong}")
+        item.expect(self.place, KEYS[path])
+        env, file = self._text(item, "env"), self._path(item, "file")
+        if (env is None) == (file is None):
+            raise ConfigError(f"{self.place}:{item.line}: a secret is either {{env: NAME}} or {{file: PATH}}")
+        return Secret(env, file)
+
+    # Values
+
+    def _error(self, block: Block, key: str, message: str) -> ConfigError:
+        return ConfigError(f"{self.place}:{block.line_of(key)}: {message}")
+
+    def _check(self, block: Block, path: str) -> None:
+        keys = KEYS[path]
+        for key in block:
+            if key not in keys:
+                where = f"{self.place}:{block.line_of(key)}: unknown key {key}{f' in {path}' if path else ''}"
+                raise ConfigError(where, hint=nearest(key, keys))
+
+    def _block(self, block: Block, key: str, path: str | None = None) -> Block:
+        """The mapping under `key`, its keys checked; an empty one where there is none."""
+        found = block.get(key)
+        if not isinstance(found, Block):
+            if key in block and plain(found) is not None:
+                raise self._error(block, key, f"{key} must be a mapping with {', '.join(KEYS[path or key])}")
+            return Block({}, block.line_of(key))
+        self._check(found, path or key)
+        return found
+
+    def _named(self, block: Block, key: str) -> Iterator[tuple[str, Block]]:
+        found = block.get(key)
+        if found is None or plain(found) is None:
+            return
+        if not isinstance(found, Block):
+            raise self._error(block, key, f"{key} must be a mapping of names")
+        for name, item in found.items():
+            if not isinstance(item, Block):
+                keys = ", ".join(KEYS[f"{key}.*"])
+                raise self._error(found, name, f"{key}.{name} must be a mapping with {keys}")
+            yield name, item
+
+    def _text(self, block: Block, key: str) -> str | None:
+        value = block.get(key)
+        if value is None or plain(value) is None:
+            return None
+        if not isinstance(value, str):
+            raise self._error(block, key, f"{key} must be text")
+        return str(value)
+
+    def _path(self, block: Block, key: str) -> Path | None:
+        text = self._text(block, key)
+        return None if text is None else Path(os.path.normpath(self.folder / Path(text).expanduser()))
+
+    def _flag(self, block: Block, key: str) -> bool:
+        value = plain(block[key]) if key in block else False
+        if not isinstance(value, bool):
+            raise self._error(block, key, f"{key} must be true or false, not {value}")
+        return value
+
+    def _seconds(self, block: Block, key: str, default: float) -> float:
+        if key not in block:
+            return default
+        try:
+            return parse_duration(str(block[key]))
+        except ValueError as error:
+            raise self._error(block, key, f"{key}: {error}") from None
+
+    def _size(self, block: Block, key: str, default: int) -> int:
+        if key not in block:
+            return default
+        match = _SIZE.fullmatch(str(block[key]))
+        if match is None or match[2].lower() not in _SIZES:
+            raise self._error(block, key, f"{key}: {block[key]} is not a size such as 500kB, 1MB or 65536")
+        return int(match[1]) * _SIZES[match[2].lower()]

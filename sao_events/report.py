@@ -1,0 +1,211 @@
+"""What is shown to people and programs: status, plan, the why of a node, runs and events, as values for JSON.
+
+Read models only: made from a consistent `View` of the record and from the log, changing nothing. Instants are ISO-8601
+in UTC with a Z, durations seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from sao_events import checks
+from sao_events.decide import Action, Decision
+from sao_events.explain import Names, explain
+from sao_events.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
+from sao_events.plan import Plan, decide
+from sao_events.policy import Settings
+from sao_events.project import Project
+from sao_events.state import World
+
+__all__ = [
+    "Find", "View", "builds", "event_object", "failing_tests", "header", "iso", "names", "node_object", "plain",
+    "plan_object", "resolve_node", "resolve_source", "run_object", "runs", "sources", "status", "why",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One environment at the instant `now`. `error`: what keeps the service from working, `active`: what is known of
+    runs under way beside the log.
+    """
+
+    environment: str
+    project: Project | None
+    world: World
+    settings: Settings
+    now: float
+    error: str | None = None
+    active: Mapping[str, Any] = field(default_factory=dict)
+
+
+def names(project: Project | None) -> Names:
+    """What people call nodes, sources and tests, by id. A name that two nodes share is not used."""
+    if project is None:
+        return {}
+    graph = project.graph
+    count = Counter(node.name for node in graph.nodes.values())
+    return {
+        **{node.id: node.name for node in graph.nodes.values() if count[node.name] == 1},
+        **{source.id: source.name for source in graph.sources.values()},
+        **{test.id: test.name for test in graph.tests.values()},
+    }
+
+
+def header(view: View) -> dict[str, Any]:
+    """What every answer begins with: the environment, the commit in force, and the instant it is about."""
+    return {"environment": view.environment, "commit": view.world.commit, "at": iso(view.now)}
+
+
+def node_object(view: View, node_id: str, decision: Decision, known: Names | None = None) -> dict[str, Any]:
+    """A node with its decision. `since`: the instant its data is as of, the start of its last successful build."""
+    assert view.project is not None
+    node, state = view.project.graph.nodes[node_id], view.world.node(node_id)
+    built, running, failure = state.baseline, state.running, state.failure
+    policy = {"build_after": node.policy.build_after, "updates_on": node.policy.updates_on, "lazy": node.policy.lazy}
+    return {
+        "node": node_id,
+        "name": node.name,
+        "kind": node.kind,
+        "action": decision.action.value,
+        "reason": decision.reason.value,
+        "text": explain(decision, names(view.project) if known is None else known),
+        "since": iso(built.started) if built else None,
+        "eligible_at": iso(decision.eligible_at),
+        "waiting_for": list(decision.waiting_for),
+        "evidence": plain(decision.evidence),
+        "built_at": iso(built.ended) if built else None,
+        "built_because": built.reason if built else None,
+        "build_seconds": built.seconds if built else None,
+        "age_seconds": round(max(0.0, view.now - built.started), 3) if built else None,
+        "running": {"run": running.run, "reason": running.reason, "since": iso(running.started)} if running else None,
+        "failure": {"at": iso(failure.ended), "run": failure.run, "message": failure.message} if failure else None,
+        "policy": policy,
+        "relation": node.relation,
+        "path": node.path,
+    }
+
+
+def status(view: View) -> dict[str, Any]:
+    """Every node with its decision now, the sources, failing tests, runs and jobs under way, and what is wrong."""
+    world, known = view.world, names(view.project)
+    decisions = decide(view.project.graph, world, view.settings, view.now) if view.project else {}
+    rejected = world.rejected
+    return {
+        **header(view),
+        "project": view.project.name if view.project else None,
+        "state": "error" if view.error else "ready" if view.project else "empty",
+        "error": view.error,
+        "rejected": {"commit": rejected.commit, "error": rejected.error} if rejected else None,
+        "warnings": list(view.project.warnings) if view.project else [],
+        "counts": _counts(decisions.values()),
+        "next_at": iso(min((d.eligible_at for d in decisions.values() if d.eligible_at is not None), default=None)),
+        "nodes": [node_object(view, name, decision, known) for name, decision in decisions.items()],
+        "sources": sources(view),
+        "tests": failing_tests(view),
+        "runs": [
+            {"run": run.id, "job": run.job, "since": iso(run.started), "nodes": plain(run.nodes)}
+            for run in world.runs.values()
+        ],
+        "jobs": [{"job": job.id, "name": job.name, "due": iso(job.due)} for job in world.jobs.values()],
+        "seq": world.seq,
+    }
+
+
+def plan_object(view: View, plan: Plan) -> dict[str, Any]:
+    """What would be done now: every node that was looked at with its decision, and the tests that would run."""
+    known = names(view.project)
+    return {
+        **header(view),
+        "counts": _counts(plan.decisions.values()),
+        "nodes": [node_object(view, name, decision, known) for name, decision in plan.decisions.items()],
+        "build": list(plan.nodes),
+        "tests": list(plan.tests),
+        "next_at": iso(plan.wakes),
+    }
+
+
+def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
+    count = Counter(decision.action for decision in decisions)
+    return {action.value: count[action] for action in Action}
+
+
+def sources(view: View) -> list[dict[str, Any]]:
+    """The sources with what is known of their loads; `event` is the place in the log of the last new one."""
+    found = []
+    for source in view.project.graph.sources.values() if view.project else ():
+        state = view.world.source(source.id)
+        seen = {"version": state.version, "loaded_at": iso(state.newest), "rows": state.rows, "event": state.event}
+        found.append({"source": source.id, "name": source.name, "static": source.static, "view": source.view, **seen})
+    return found
+
+
+def failing_tests(view: View) -> list[dict[str, Any]]:
+    """The tests whose last result is not a pass; `stands` says whether it still is the result."""
+    found = []
+    for test in view.project.graph.tests.values() if view.project else ():
+        state = view.world.tests.get(test.id)
+        if view.project is not None and state is not None and state.status != "pass":
+            stands = checks.stands(view.project.graph, view.world, test)
+            seen = {"status": state.status, "message": state.message, "at": iso(state.at), "stands": stands}
+            found.append({"test": test.id, "name": test.name, "reads": list(test.reads), **seen})
+    return found
+
+
+def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
+    """The node with its decision, the events that led to it (`because`), its last builds, and what is around it."""
+    assert view.project is not None
+    graph, known = view.project.graph, names(view.project)
+    decisions = decide(graph, view.world, view.settings, view.now)
+    return {
+        **header(view),
+        **node_object(view, node_id, decisions[node_id], known),
+        "because": Causes(graph, view.world, decisions, find, known).of(node_id),
+        "builds": builds(find, node_id),
+        "upstreams": list(graph.upstreams[node_id]),
+        "readers": list(graph.readers[node_id]),
+    }
+
+
+def resolve_node(project: Project, name: str) -> str | list[str]:
+    """The id of the node that `name` names, by id or by its name; otherwise the names that are meant perhaps."""
+    nodes = project.graph.nodes
+    if name in nodes:
+        return name
+    same = [node.id for node in nodes.values() if node.name == name]
+    if len(same) == 1:
+        return same[0]
+    return same or get_close_matches(name, [*(node.name for node in nodes.values()), *nodes], n=3)
+
+
+def resolve_source(project: Project, name: str) -> str | list[str]:
+    """The id of the source that `name` names: by id, `source_name.table`, relation, or a table's name that only one
+    has; otherwise the names that are meant perhaps.
+    """
+    if name in project.graph.sources:
+        return name
+    wanted = _bare(name)
+    spelled: dict[str, list[str]] = {}
+    for source in project.graph.sources.values():
+        for spelling in _spellings(source.id, source.name, source.relation):
+            spelled.setdefault(spelling, []).append(source.id)
+    same = spelled.get(wanted, [])
+    if len(same) == 1:
+        return same[0]
+    return same or get_close_matches(name, [source.name for source in project.graph.sources.values()], n=3)
+
+
+def _spellings(source_id: str, name: str, relation: str | None) -> set[str]:
+    parts = source_id.split(".")
+    found = {_bare(name), _bare(".".join(parts[-2:])), _bare(parts[-1])}
+    if relation:
+        pieces = _bare(relation).split(".")
+        found |= {".".join(pieces[start:]) for start in range(len(pieces))}
+    return found
+
+
+def _bare(name: str) -> str:
+    return name.translate(str.maketrans("", "", "\"`[]'")).lower()

@@ -1,0 +1,312 @@
+"""Status, plan, why, runs and events over histories that the simulator made with the real engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sao_events import report
+from sao_events.events import Event, Recorded, TestFinished
+from sao_events.graph import Graph, Node, Source
+from sao_events.plan import plan
+from sao_events.policy import Settings
+from sao_events.project import Project
+from sao_events.report import Find, View
+from sao_events.scenario import read_scenarios
+from sao_events.simulate import Simulation
+from sao_events.state import World
+
+PROJECT = """
+scenario: shop
+settings: {build_duration: 1m, retries: {attempts: 1, backoff: 10m}}
+nodes:
+  raw.orders: {kind: source}
+  raw.payments: {kind: source}
+  stg: {kind: view, reads: [raw.orders]}
+  orders: {kind: table, reads: [stg]}
+  mart: {kind: table, reads: [orders, raw.payments], config: {freshness: {build_after: {count: 4, period: hour}}}}
+  both: {kind: table, reads: [raw.orders, raw.payments], config: {freshness: {build_after: {updates_on: all}}}}
+tests:
+  t_orders: {on: [orders]}
+"""
+
+
+def subjects(event: Event) -> set[str]:
+    """The node, source or test that an event is about."""
+    return {getattr(event, name) for name in ("node", "source", "test") if hasattr(event, name)}
+
+
+def finder(log: Sequence[Recorded]) -> Find:
+    """The store's look-up over a log at hand."""
+
+    def find(
+        kinds: Sequence[str] | None = None,
+        subject: str | None = None,
+        run: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Recorded]:
+        return [
+            item
+            for item in reversed(log)
+            if (kinds is None or type(item.event).__name__ in kinds)
+            and (subject is None or subject in subjects(item.event))
+            and (run is None or getattr(item.event, "run", None) == run)
+            and (before is None or item.seq < before)
+        ][:limit]
+
+    return find
+
+
+Story = Callable[[str], tuple[View, Find]]
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    """Runs the shop through a timeline and gives the view of its end."""
+
+    def tell(rest: str) -> tuple[View, Find]:
+        path = tmp_path / "story.yaml"
+        path.write_text(PROJECT + rest, encoding="utf-8")
+        [scenario] = read_scenarios(path)
+        simulation = Simulation(scenario)
+        timeline = simulation.run()
+        engine = simulation.engine
+        simulation.clock.set(scenario.expected.until)
+        view = View("prod", engine.project, engine.world, engine.settings, simulation.clock.now())
+        return view, finder(timeline.log)
+
+    return tell
+
+
+def node(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    """The object of one node in an answer."""
+    [found] = [item for item in answer["nodes"] if item["node"] == name]
+    return dict(found)
+
+
+LANDED = "events: [{at: +1h, land: raw.orders, load_id: l7, rows: 20}]\nexpect: {until: +1h30m}\n"
+
+
+def test_status_holds_every_node_with_its_decision_and_age(story: Story) -> None:
+    view, _ = story(LANDED)
+    answer = report.status(view)
+    assert (answer["environment"], answer["commit"], answer["at"]) == ("prod", None, "2026-01-05T09:30:00.000Z")
+    assert [item["node"] for item in answer["nodes"]] == ["stg", "orders", "mart", "both"]
+    mart = node(answer, "mart")
+    assert (mart["action"], mart["reason"]) == ("wait", "within_build_after")
+    assert mart["evidence"] == {"newer": {"orders": {"built_with": 1, "now": 2}}}
+    assert mart["since"] == "2026-01-05T08:02:00.000Z"
+    assert mart["built_at"] == "2026-01-05T08:03:00.000Z"
+    assert mart["eligible_at"] == "2026-01-05T12:02:00.000Z"
+    assert mart["age_seconds"] == 88 * 60
+    assert mart["policy"] == {"build_after": 4 * 3600, "updates_on": "any", "lazy": False}
+    assert node(answer, "both")["waiting_for"] == ["raw.payments"]
+    assert answer["counts"] == {"build": 0, "reuse": 2, "wait": 2, "blocked": 0}
+    assert answer["next_at"] == "2026-01-05T12:02:00.000Z"
+    json.dumps(answer)
+
+
+def test_status_tells_what_is_known_of_sources(story: Story) -> None:
+    view, _ = story(LANDED)
+    orders, payments = report.status(view)["sources"]
+    assert (orders["source"], orders["version"], orders["loaded_at"], orders["rows"]) == (
+        "raw.orders",
+        1,
+        "2026-01-05T09:00:00.000Z",
+        20,
+    )
+    assert (payments["version"], payments["loaded_at"], payments["event"]) == (0, None, None)
+
+
+def test_status_shows_a_run_and_a_build_under_way(story: Story) -> None:
+    view, _ = story("events: [{at: +1h, land: raw.orders}]\nexpect: {until: +1h30s}\n")
+    answer = report.status(view)
+    [run] = answer["runs"]
+    assert run["nodes"] == {"orders": "new_data"}
+    assert node(answer, "orders")["running"] == {
+        "run": run["run"],
+        "reason": "new_data",
+        "since": "2026-01-05T09:00:00.000Z",
+    }
+    assert node(answer, "mart")["running"] is None
+
+
+def test_status_without_a_project_says_so() -> None:
+    empty = View("prod", None, World(), Settings(), 0.0)
+    assert report.status(empty)["state"] == "empty"
+    assert report.status(empty)["nodes"] == []
+
+
+def test_status_names_the_error_and_failing_tests(story: Story) -> None:
+    view, _ = story("events: [{at: +1h, fail_test: t_orders}, {at: +1h, land: raw.orders}]\nexpect: {until: +1h5m}\n")
+    failed = View(view.environment, view.project, view.world, view.settings, view.now, error="the file is locked")
+    answer = report.status(failed)
+    assert (answer["state"], answer["error"]) == ("error", "the file is locked")
+    [test] = answer["tests"]
+    assert (test["test"], test["status"], test["reads"], test["stands"]) == ("t_orders", "fail", ["orders"], True)
+    assert node(answer, "orders")["failure"]["message"].startswith("test t_orders failed")
+    assert node(answer, "orders")["reason"] == "retry"
+    assert node(answer, "orders")["evidence"]["failed_at"] == "2026-01-05T09:01:00.000Z"
+
+
+def test_plan_counts_what_it_builds_as_done(story: Story) -> None:
+    view, _ = story(LANDED)
+    later = View(view.environment, view.project, view.world, view.settings, view.now + 4 * 3600)
+    assert view.project is not None
+    answer = report.plan_object(later, plan(view.project.graph, view.world, view.settings, later.now))
+    assert set(answer["nodes"][0]) >= {"node", "action", "reason", "eligible_at", "waiting_for", "evidence"}
+    assert answer["build"] == ["mart"]
+    assert node(answer, "mart")["reason"] == "new_data"
+
+
+def test_why_leads_from_a_wait_to_the_event_that_was_landed(story: Story) -> None:
+    view, find = story(LANDED)
+    answer = report.why(view, find, "mart")
+    assert (answer["node"], answer["reason"], answer["upstreams"]) == (
+        "mart",
+        "within_build_after",
+        ["orders", "raw.payments"],
+    )
+    [cause] = answer["because"]
+    assert (cause["what"], cause["about"], cause["built_with"], cause["now"]) == ("build", "orders", 1, 2)
+    assert cause["event"]["kind"] == "NodeBuilt"
+    [landing] = cause["because"]
+    assert (landing["what"], landing["about"]) == ("data", "raw.orders")
+    assert landing["event"]["kind"] == "DataLanded"
+    assert landing["event"]["sender"] == "scenario"
+    assert landing["event"]["at"] == "2026-01-05T09:00:00.000Z"
+    assert landing["event"]["data"] == {"source": "raw.orders", "load_id": "l7", "rows": 20}
+
+
+def test_why_gives_the_last_builds_newest_first(story: Story) -> None:
+    view, find = story(LANDED)
+    first, second = report.why(view, find, "orders")["builds"]
+    assert (first["reason"], first["status"], first["started_at"], first["seconds"]) == (
+        "new_data",
+        "success",
+        "2026-01-05T09:00:00.000Z",
+        60.0,
+    )
+    assert second["reason"] == "first_build"
+
+
+def test_why_of_a_failure_shows_its_event_and_message(story: Story) -> None:
+    view, find = story("events: [{at: +1h, fail: orders}, {at: +1h, land: raw.orders}]\nexpect: {until: +1h5m}\n")
+    answer = report.why(view, find, "orders")
+    assert answer["eligible_at"] == "2026-01-05T09:11:00.000Z"
+    assert answer["failure"]["message"] == "the scenario lets it fail"
+    [cause] = answer["because"]
+    assert (cause["what"], cause["event"]["kind"]) == ("failure", "NodeFailed")
+    assert answer["builds"][0]["status"] == "error"
+
+
+def test_why_of_a_changed_code_shows_the_load_of_the_project(story: Story) -> None:
+    view, find = story(
+        "events: [{at: +1h, fail: mart, times: 2}, {at: +1h, edit: mart, change: sql}]\nexpect: {until: +1h}\n"
+    )
+    answer = report.why(view, find, "mart")
+    assert answer["reason"] == "code_changed"
+    [cause] = answer["because"]
+    assert (cause["what"], cause["event"]["kind"], cause["event"]["at"]) == (
+        "code",
+        "ProjectLoaded",
+        "2026-01-05T09:00:00.000Z",
+    )
+
+
+def test_why_of_a_blocked_node_shows_what_is_not_ready(story: Story) -> None:
+    view, find = story(
+        "events: [{at: +5h, fail: orders, times: 5}, {at: +5h, land: raw.orders}, {at: +5h, land: raw.payments}]\n"
+        "expect: {until: +6h}\n"
+    )
+    answer = report.why(view, find, "mart")
+    assert (answer["action"], answer["reason"]) == ("blocked", "upstream_not_ready")
+    [missing] = [cause for cause in answer["because"] if cause["what"] == "not_ready"]
+    assert missing["about"] == "orders"
+    assert missing["message"] == "the scenario lets it fail"
+    [data] = [cause for cause in answer["because"] if cause["what"] == "data"]
+    assert data["about"] == "raw.payments"
+
+
+def test_why_of_a_clear_shows_the_event(story: Story) -> None:
+    view, find = story("events: [{at: +1h, clear: [orders]}]\nexpect: {until: +1h}\n")
+    [cause] = report.why(view, find, "orders")["because"]
+    assert (cause["what"], cause["event"]["data"]) == ("clear", {"nodes": ["orders"]})
+
+
+def test_runs_are_newest_first_with_what_came_of_their_nodes(story: Story) -> None:
+    _, find = story("events: [{at: +1h, fail: orders}, {at: +1h, land: raw.orders}]\nexpect: {until: +1h5m}\n")
+    second, first = report.runs(find)
+    assert (second["status"], second["cause"], second["started_at"]) == ("failed", "event", "2026-01-05T09:00:00.000Z")
+    assert [(item["node"], item["status"]) for item in second["nodes"]] == [("orders", "error")]
+    assert first["status"] == "success"
+    assert {item["node"] for item in first["nodes"]} == {"stg", "orders", "mart", "both"}
+    assert first["tests"] == {"planned": 1, "pass": 1}
+
+
+def test_a_run_that_a_restart_left_behind_is_interrupted(story: Story) -> None:
+    _, find = story("events: [{at: +1h, land: raw.orders}, {at: +1h30s, crash: engine}]\nexpect: {until: +1h5m}\n")
+    after, before, _ = report.runs(find)
+    assert (before["status"], before["ended_at"]) == ("interrupted", None)
+    assert after["status"] == "success"
+
+
+def test_an_event_keeps_its_place_and_says_instants_in_iso() -> None:
+    landed = Recorded(7, 0.0, TestFinished("r1", "t", "pass"), "k", "loader")
+    assert report.event_object(landed) == {
+        "seq": 7,
+        "at": "1970-01-01T00:00:00.000Z",
+        "kind": "TestFinished",
+        "sender": "loader",
+        "key": "k",
+        "text": "test t: pass",
+        "data": {"run": "r1", "test": "t", "status": "pass"},
+    }
+
+
+SHOP = Project(
+    Graph(
+        [
+            Node("model.p.orders", "orders", "table", ("source.p.raw.orders",)),
+            Node("model.p.same", "same", "table"),
+            Node("model.q.same", "same", "table"),
+        ],
+        [
+            Source("source.p.raw.orders", "raw.orders", relation='"db"."landing"."t_orders"'),
+            Source("source.p.raw.items", "raw.items"),
+            Source("source.p.other.items", "other.items"),
+        ],
+    )
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["source.p.raw.orders", "raw.orders", "orders", "landing.t_orders", "db.landing.t_orders", "`DB`.`LANDING`.T_ORDERS"],
+)  # fmt: skip
+def test_a_source_goes_by_many_names(name: str) -> None:
+    assert report.resolve_source(SHOP, name) == "source.p.raw.orders"
+
+
+def test_a_source_that_is_not_meant_by_one_name_gives_suggestions() -> None:
+    assert report.resolve_source(SHOP, "items") == ["source.p.raw.items", "source.p.other.items"]
+    assert report.resolve_source(SHOP, "raw.order") == ["raw.orders"]
+    assert report.resolve_source(SHOP, "zzz") == []
+
+
+def test_a_node_goes_by_id_and_by_a_name_of_its_own() -> None:
+    assert report.resolve_node(SHOP, "model.p.orders") == "model.p.orders"
+    assert report.resolve_node(SHOP, "orders") == "model.p.orders"
+    assert report.resolve_node(SHOP, "same") == ["model.p.same", "model.q.same"]
+    assert report.resolve_node(SHOP, "ordrs") == ["orders"]
+
+
+def test_a_shared_name_stands_for_nobody() -> None:
+    assert report.names(SHOP)["model.p.orders"] == "orders"
+    assert "model.p.same" not in report.names(SHOP)
+    assert report.names(None) == {}
