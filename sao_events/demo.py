@@ -244,6 +244,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8181, help="where to listen; another free port where it is taken")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
+    if not EXAMPLE.is_dir():
+        console.print(f"error: the example project is not here ({EXAMPLE}); run `make demo` in a clone of the repository")
+        return 1
     with tempfile.TemporaryDirectory(prefix="sao-demo-", ignore_cleanup_errors=True) as folder:
         port = _free(options.port)
         demo = Demo(Path(folder), port, console)

@@ -1,0 +1,85 @@
+"""Watching a folder: what counts as a save, and that a burst is one."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sao_events.watch import Saves, matters, observe
+
+
+@pytest.mark.parametrize(
+    "name", ["models/a.sql", "dbt_project.yml", "seeds/x.csv", "models/m.py", "models/docs.md", "packages.yml"]
+)
+def test_what_can_change_the_project(name: str) -> None:
+    assert matters(Path("/p") / name, Path("/p"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "target/manifest.json", "target/compiled/a.sql", "logs/dbt.log", ".git/index", ".git/hooks/x.py", "models/.a.sql.swp",
+        "models/a.sql~", "models/.#a.sql", "models/#a.sql#", "models/4913", "shop.duckdb", "shop.duckdb.wal", ".sao/state.db",
+        "dbt_packages/x/models/a.sql", ".user.yml", "models/a.sql.tmp",
+    ],
+)  # fmt: skip
+def test_what_cannot(name: str) -> None:
+    assert not matters(Path("/p") / name, Path("/p"))
+
+
+def test_outside_the_folder_nothing_matters() -> None:
+    assert not matters(Path("/q/models/a.sql"), Path("/p"))
+
+
+@pytest.fixture(params=["native", "polling"])
+def saves(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, queue.Queue[tuple[str, ...]]]]:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "old.sql").write_text("select 1")
+    told: queue.Queue[tuple[str, ...]] = queue.Queue()
+    handler = Saves(tmp_path, told.put)
+    observer = observe(tmp_path, handler, polling=request.param == "polling")
+    yield tmp_path, told
+    observer.stop()
+    observer.join()
+    handler.stop()
+
+
+def test_a_save_is_told(saves: tuple[Path, queue.Queue[tuple[str, ...]]]) -> None:
+    folder, told = saves
+    (folder / "models" / "a.sql").write_text("select 1")
+    assert told.get(timeout=10) == ("models/a.sql",)
+
+
+def test_an_editor_that_renames_over_the_file(saves: tuple[Path, queue.Queue[tuple[str, ...]]]) -> None:
+    folder, told = saves
+    (folder / "models" / "old.sql.tmp").write_text("select 2")
+    (folder / "models" / "old.sql.tmp").rename(folder / "models" / "old.sql")
+    assert "models/old.sql" in told.get(timeout=10)
+
+
+def test_a_deleted_file_is_told(saves: tuple[Path, queue.Queue[tuple[str, ...]]]) -> None:
+    folder, told = saves
+    (folder / "models" / "old.sql").unlink()
+    assert told.get(timeout=10) == ("models/old.sql",)
+
+
+def test_a_burst_is_one(saves: tuple[Path, queue.Queue[tuple[str, ...]]]) -> None:
+    folder, told = saves
+    for number in range(100):
+        (folder / "models" / f"m{number}.sql").write_text("select 1")
+    found = set(told.get(timeout=10))
+    while len(found) < 100:
+        found |= set(told.get(timeout=10))
+    assert len(found) == 100
+    assert told.empty()
+
+
+def test_what_does_not_matter_is_not_told(saves: tuple[Path, queue.Queue[tuple[str, ...]]]) -> None:
+    folder, told = saves
+    (folder / "target").mkdir()
+    (folder / "target" / "a.sql").write_text("select 1")
+    (folder / "models" / "b.sql").write_text("select 1")
+    assert told.get(timeout=10) == ("models/b.sql",)
