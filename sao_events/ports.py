@@ -29,6 +29,14 @@ class Store(Protocol):
     def append(self, drafts: Sequence[Draft]) -> list[Recorded | None]:
         """Append in order, in one transaction, durable on return. None for a draft whose key is already in the log.
         Thread-safe.
+
+        Raises StoreError where the log cannot be written: then nothing of it is there, and it may be tried again.
+        Raises UsageError for what could not be read back: an instant that is not finite, a key that is no valid text.
+        """
+
+    def submit(self, drafts: Sequence[Draft]) -> Future[list[Recorded | None]]:
+        """`append` without waiting: the future holds what it would return, or its StoreError. What one thread submits
+        is recorded in its order. Cancelling the future takes nothing back.
         """
 
     def read(self, after: int = 0, limit: int = 10_000) -> list[Recorded]:
