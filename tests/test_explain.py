@@ -59,7 +59,10 @@ def test_a_reason_of_a_newer_release_is_shown_as_it_is() -> None:
         ),
         (Decision(Action.wait, Reason.no_reader_due, evidence=NEWER), ["lazy", "raw.orders"]),
         (Decision(Action.build, Reason.upstream_code_changed, evidence={"changed": ("model.p.orders",)}), ["orders"]),
-        (Decision(Action.build, Reason.retry, evidence={"arrived": ("code", "model.p.orders")}), ["its code", "orders"]),
+        (
+            Decision(Action.build, Reason.retry, evidence={"arrived": ("code", "model.p.orders")}),
+            ["its code", "orders"],
+        ),
         (Decision(Action.build, Reason.retry, evidence={"job": "nightly"}), ["nightly asks"]),
         (Decision(Action.wait, Reason.retry, 9.0, evidence={"retries": 1}), ["pause"]),
         (Decision(Action.blocked, Reason.retries_exhausted, evidence={"retries": 2}), ["2 retries failed too"]),
@@ -74,7 +77,7 @@ def test_a_reason_of_a_newer_release_is_shown_as_it_is() -> None:
             ["before orders", "new data"],
         ),
     ],
-)  # fmt: skip
+)
 def test_the_sentence_tells_the_evidence(decision: Decision, words: list[str]) -> None:
     text = explain(decision, NAMES)
     assert [word for word in words if word not in text] == [], text

@@ -287,8 +287,15 @@ SHOP = Project(
 
 @pytest.mark.parametrize(
     "name",
-    ["source.p.raw.orders", "raw.orders", "orders", "landing.t_orders", "db.landing.t_orders", "`DB`.`LANDING`.T_ORDERS"],
-)  # fmt: skip
+    [
+        "source.p.raw.orders",
+        "raw.orders",
+        "orders",
+        "landing.t_orders",
+        "db.landing.t_orders",
+        "`DB`.`LANDING`.T_ORDERS",
+    ],
+)
 def test_a_source_goes_by_many_names(name: str) -> None:
     assert report.resolve_source(SHOP, name) == "source.p.raw.orders"
 

@@ -1,0 +1,122 @@
+"""`events`: the log, read, filtered and followed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+
+from sao_events import report
+from sao_events.cli.options import Context, add_command
+from sao_events.cli.output import clock
+from sao_events.cli.record import Record, no_such, opened
+from sao_events.errors import UsageError
+from sao_events.events import EVENTS, Recorded
+from sao_events.explain import Names
+from sao_events.policy import parse_duration
+
+POLL = 0.2
+EXAMPLES = """  sao-events events                               the last 50
+  sao-events events --follow                      and what comes, until Ctrl-C
+  sao-events events --kind DataLanded --since 2h
+  sao-events events --node orders --limit 10 --json"""
+
+
+def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = add_command(commands, "events", events, "read the event log, oldest first", EXAMPLES)
+    parser.add_argument("--follow", action="store_true", help="go on with what comes (with --json a document per line)")
+    parser.add_argument("--kind", action="append", metavar="KIND", help=f"only these: {', '.join(EVENTS)}; repeatable")
+    parser.add_argument("--node", metavar="NAME", help="only events about this node, source or test")
+    parser.add_argument("--since", metavar="TIME", help="only from here on: 2h ago is 2h; or 2026-01-31T08:00:00Z")
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most this many of the past (default 50)")
+
+
+def events(context: Context) -> int:
+    """Print what is asked for; with `--follow` until interrupted."""
+    args = context.args
+    kinds = _kinds(args.kind)
+    since = since_instant(args.since, context.clock.now()) if args.since else None
+    if args.limit < 0:
+        raise UsageError("--limit must not be negative")
+    with opened(context.config, create=args.follow) as record:
+        subject = _subject(record, args.node) if args.node else None
+        last = record.store.last()
+        found = record.store.find(kinds, subject, limit=args.limit) if args.limit else []
+        past = [item for item in reversed(found) if since is None or item.at >= since]
+        known = report.names(record.project)
+        if context.out.as_json and not args.follow:
+            context.out.json({"events": [report.event_object(item, known) for item in past]})
+            return 0
+        _print(context, past, known)
+        if args.follow:
+            _follow(context, record, last, kinds, subject, known)
+    return 0
+
+
+def _follow(
+    context: Context,
+    record: Record,
+    after: int,
+    kinds: Sequence[str] | None,
+    subject: str | None,
+    known: Names,
+) -> None:
+    while True:
+        last = record.store.last()
+        if last > after:
+            fresh = record.store.find(kinds, subject, limit=last - after)
+            _print(context, [item for item in reversed(fresh) if item.seq > after], known)
+            after = max(last, fresh[0].seq if fresh else last)
+        time.sleep(POLL)
+
+
+def _print(context: Context, found: Sequence[Recorded], known: Names) -> None:
+    for item in found:
+        told = report.event_object(item, known)
+        if context.out.as_json:
+            context.out.json(told, lines=True)
+        else:
+            when = clock(item.at, context.clock.now())
+            context.out.line(f"{item.seq:>6}  {when}  {told['kind']:<16}  {told['text']}  ({item.sender})")
+
+
+def _kinds(given: Sequence[str] | None) -> list[str] | None:
+    for kind in given or ():
+        if kind not in EVENTS:
+            close = get_close_matches(kind, EVENTS, n=1, cutoff=0.4)
+            raise UsageError(
+                f"there is no kind of event {kind}",
+                hint=f"did you mean {close[0]}?" if close else f"there are: {', '.join(EVENTS)}",
+            )
+    return list(given) if given else None
+
+
+def _subject(record: Record, name: str) -> str:
+    """The id of a node, source or test that is named."""
+    project = record.known()
+    if name in project.graph.tests:
+        return name
+    source, node = report.resolve_source(project, name), report.resolve_node(project, name)
+    for found in (node, source):
+        if isinstance(found, str):
+            return found
+    tests = [test.id for test in project.graph.tests.values() if test.name == name]
+    if len(tests) == 1:
+        return tests[0]
+    nearest = [near for found in (node, source) if isinstance(found, list) for near in found]
+    raise no_such("node, source or test", name, nearest, project.graph.nodes)
+
+
+def since_instant(text: str, now: float) -> float:
+    """The instant that `2h` (ago) or an ISO-8601 time names; a time without offset is local. Raises UsageError."""
+    if re.fullmatch(r"(\d+\s*[smhdw])+", text):
+        return now - parse_duration(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text} is neither a duration such as 2h nor a time such as 2026-01-31T08:00:00Z") from None
+    return (moment if moment.tzinfo else moment.astimezone()).astimezone(UTC).timestamp()

@@ -1,0 +1,60 @@
+"""The dbt project, parsed here and now for commands that show what would be.
+
+What knows dbt is imported where it is used: the other commands start without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sao_events.config import Config, require_project
+from sao_events.errors import UsageError
+from sao_events.project import Project
+from sao_events.state import World
+
+
+def folder_of(config: Config, world: World) -> Path:
+    """Where the project lies: the configured folder, or with `git` the checkout of the commit in force."""
+    if config.git is None:
+        return require_project(config)
+    folder = config.state_dir / "git" / "commits" / (world.commit or "-") / config.git.subdir
+    if not folder.is_dir():
+        raise UsageError(
+            f"nothing was deployed from {config.git.branch} yet", hint="start `sao-events serve`: it fetches the branch"
+        )
+    return folder
+
+
+def parse(config: Config, world: World) -> Project:
+    """The project as it lies there. Raises DbtError, GraphError or PolicyError."""
+    from sao_events import dbt
+    from sao_events.builds import dbt_settings
+    from sao_events.deploy import with_sources
+
+    settings = dbt_settings(config, folder_of(config, world))
+    return with_sources(dbt.load(settings, config.settings.default_config).project, config.sources)
+
+
+def parse_and_select(
+    config: Config, world: World, select: Sequence[str], exclude: Sequence[str]
+) -> tuple[Project, tuple[str, ...]]:
+    """The project, and the ids of the nodes that a selector in dbt's own syntax names. Raises UsageError for none."""
+    from sao_events import dbt
+    from sao_events.builds import dbt_settings
+    from sao_events.deploy import with_sources
+
+    builder = dbt.open_builder(dbt_settings(config, folder_of(config, world)))
+    try:
+        loaded = builder.load(config.settings.default_config)
+        project = with_sources(loaded.project, config.sources)
+        ids = builder.select(" ".join(select), " ".join(exclude) or None)
+    finally:
+        builder.close()
+    chosen = tuple(name for name in project.graph.nodes if name in set(ids))
+    if not chosen:
+        raise UsageError(
+            f"the selector {' '.join(select)} names no model, seed or snapshot",
+            hint="it is dbt's own syntax: orders, +orders, tag:daily, path:models/marts ...",
+        )
+    return project, chosen

@@ -1,0 +1,79 @@
+"""What is on record, for commands that need no service: the log opened in place, folded, with the project in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sao_events.cli.options import Context
+from sao_events.config import Config
+from sao_events.errors import SaoError, UsageError
+from sao_events.ports import Store
+from sao_events.project import Project, project_from_bytes
+from sao_events.report import View, resolve_node
+from sao_events.state import World
+from sao_events.store import open_store
+from sao_events.store.checkpoint import load_world
+
+FILE = "state.db"
+
+
+@dataclass(slots=True)
+class Record:
+    """The log of an environment, the state it folds to, and the project in force, where there is one."""
+
+    store: Store
+    world: World
+    project: Project | None
+
+    def known(self) -> Project:
+        """The project in force. Raises UsageError where none was loaded yet."""
+        if self.project is None:
+            raise UsageError(
+                "no project is on record yet, so its nodes and sources are not known",
+                hint="`sao-events serve`, `watch` or `run` load it",
+            )
+        return self.project
+
+    def view(self, context: Context) -> View:
+        """What is on record, now."""
+        config = context.config
+        return View(config.environment, self.project, self.world, config.settings, context.clock.now())
+
+
+@contextmanager
+def opened(config: Config, *, create: bool = False) -> Iterator[Record]:
+    """The record of an environment; a log that is not there counts as empty, and is only made with `create`."""
+    path = config.state_dir / FILE
+    store = open_store(str(path) if create or path.exists() else "memory:")
+    try:
+        world = load_world(store)
+        project = project_from_bytes(store.get_project(world.project)) if world.project else None
+        yield Record(store, world, project)
+    finally:
+        store.close()
+
+
+def node_ids(project: Project, given: Iterable[str]) -> list[str]:
+    """The ids of nodes that are named by id or name. Raises UsageError that names the nearest."""
+    return [_node_id(project, name) for name in given]
+
+
+def _node_id(project: Project, name: str) -> str:
+    found = resolve_node(project, name)
+    if isinstance(found, str):
+        return found
+    raise no_such("node", name, found, project.graph.nodes)
+
+
+def no_such(what: str, name: str, nearest: list[str], known: Iterable[str]) -> SaoError:
+    """The error for a name that nothing has, or several have."""
+    if name in {near.rpartition(".")[2] for near in nearest} and len(nearest) > 1:
+        return UsageError(f"{name} could be any of several {what}s", hint=f"name one: {', '.join(nearest)}")
+    if nearest:
+        return UsageError(f"there is no {what} {name}", hint=f"did you mean {' or '.join(nearest)}?")
+    some = ", ".join(sorted(known)[:5])
+    return UsageError(
+        f"there is no {what} {name}", hint=f"there are, for example: {some}" if some else "there are none"
+    )

@@ -1,0 +1,121 @@
+"""`serve`, `watch` and `hooks`: the service, and what tells it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from sao_events.cli.options import Context, add_command
+from sao_events.config import Config, port_number, require_project
+
+SERVE_EXAMPLES = """  sao-events serve                                in a dbt project's folder, no configuration needed
+  sao-events --config /etc/sao.yml serve --port 80
+  sao-events serve --host 0.0.0.0                 reachable from outside: put a proxy with TLS in front"""
+WATCH_EXAMPLES = """  sao-events watch                                a saved file builds what it changes in meaning
+  sao-events watch --target dev"""
+HOOKS_EXAMPLES = """  sao-events hooks install --repo /srv/git/shop.git       a bare repository: at each push
+  sao-events hooks install                                this clone: at each commit, merge and checkout
+  sao-events hooks install --url http://etl:8181 --token-file token
+  sao-events hooks uninstall --repo /srv/git/shop.git"""
+
+
+def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the commands."""
+    summary = "run the service: events in over HTTP, git and the clock, builds out, a page to look at"
+    serve_parser = add_command(commands, "serve", serve, summary, SERVE_EXAMPLES)
+    serve_parser.add_argument("--host", metavar="NAME", help="the address to listen on (default: http.host)")
+    serve_parser.add_argument("--port", metavar="N", help="the port, 0 for any free one (default: http.port)")
+    add_command(commands, "watch", watch, "build what a saved file changes, while you edit", WATCH_EXAMPLES)
+    _declare_hooks(commands)
+
+
+def _declare_hooks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    hooks = add_command(
+        commands, "hooks", None, "git hooks that tell the service of pushes and commits", HOOKS_EXAMPLES
+    )
+    what = hooks.add_subparsers(dest="hook", required=True, metavar="install|uninstall")
+    install = add_command(
+        what, "install", hooks_install, "install the hooks; those that stood there run first", HOOKS_EXAMPLES
+    )
+    install.add_argument("--url", metavar="URL", help="call a service elsewhere instead of appending to the log here")
+    install.add_argument("--token-file", metavar="PATH", help="the file with its bearer token")
+    uninstall = add_command(
+        what, "uninstall", hooks_uninstall, "remove our hooks, put back those before", HOOKS_EXAMPLES
+    )
+    for parser in (install, uninstall):
+        parser.add_argument(
+            "--repo", default=".", metavar="PATH", help="the repository, bare or not (default: this folder)"
+        )
+
+
+def serve(context: Context) -> int:
+    """Serve until interrupted. Raises Busy where the port or the state folder is taken."""
+    from sao_events.service import Service
+    from sao_events.web.server import HttpServer
+
+    config = _listening(context)
+    if config.git is None:
+        require_project(config)
+    _log_to_stderr()
+    service = Service(config)
+    server = HttpServer(service, config.http.host, config.http.port)
+    service.start()
+    try:
+        if context.out.as_json:
+            context.out.json({"environment": config.environment, "url": server.url}, lines=True)
+        else:
+            context.out.line(f"{config.environment}: {server.url}  (state in {config.state_dir}; Ctrl-C ends)")
+        server.run()
+    finally:
+        service.stop()
+    return 0
+
+
+def _listening(context: Context) -> Config:
+    config, args = context.config, context.args
+    host = args.host or config.http.host
+    port = port_number(args.port, "--port") if args.port else config.http.port
+    return replace(config, http=replace(config.http, host=host, port=port))
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("sao_events").setLevel(logging.INFO)
+
+
+def watch(context: Context) -> int:
+    """Watch the project's folder until interrupted."""
+    from sao_events.watch import watch as watch_project
+
+    require_project(context.config)
+    return watch_project(context.config)
+
+
+def hooks_install(context: Context) -> int:
+    """Install the hooks and print their files."""
+    from sao_events import hooks
+
+    args = context.args
+    token = Path(args.token_file) if args.token_file else None
+    files = hooks.install(Path(args.repo), state_dir=context.config.state_dir, url=args.url, token_file=token)
+    return _files(context, "installed", files)
+
+
+def hooks_uninstall(context: Context) -> int:
+    """Remove the hooks and print the files that went."""
+    from sao_events import hooks
+
+    return _files(context, "removed", hooks.uninstall(Path(context.args.repo)))
+
+
+def _files(context: Context, what: str, files: list[Path]) -> int:
+    if context.out.as_json:
+        context.out.json({what: [str(path) for path in files]})
+    else:
+        for path in files:
+            context.out.line(f"{what} {path}")
+        if not files:
+            context.out.line("there are no hooks of sao-events here")
+    return 0

@@ -1,0 +1,144 @@
+"""`status` and `why`: what is decided about each node now, and what led to it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sao_events import report
+from sao_events.cli.options import Context, add_command
+from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of, span
+from sao_events.cli.project import parse
+from sao_events.cli.record import node_ids, opened
+from sao_events.report import Find, View
+
+STATUS_EXAMPLES = """  sao-events status                     every node: what is decided, why, how old, when next
+  sao-events status --json | jq '.nodes[] | select(.action == "wait")'"""
+WHY_EXAMPLES = """  sao-events why orders                 by name, or by dbt's unique_id
+  sao-events why orders --json"""
+
+
+def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the commands."""
+    summary = "show the decision about every node as of now, with age and next time"
+    add_command(commands, "status", status, summary, STATUS_EXAMPLES)
+    summary = "show why a node is or is not built: the decision, the events behind it, the last builds, when next"
+    parser = add_command(commands, "why", why, summary, WHY_EXAMPLES)
+    parser.add_argument("node", metavar="NODE", help="a node's name or unique_id")
+
+
+def status(context: Context) -> int:
+    """Print the status. A project that was never loaded is parsed; nothing is written to the log."""
+    with opened(context.config) as record:
+        answer = report.status(_view(context, record.view(context)))
+    if context.out.as_json:
+        context.out.json(answer)
+    else:
+        _show_status(context, answer)
+    return 0
+
+
+def why(context: Context) -> int:
+    """Print the why of a node. Raises UsageError for a node that is not there."""
+    with opened(context.config) as record:
+        view = _view(context, record.view(context))
+        assert view.project is not None
+        [node] = node_ids(view.project, [context.args.node])
+        answer = report.why(view, _find(record.store), node)
+    if context.out.as_json:
+        context.out.json(answer)
+    else:
+        _show_why(context, answer)
+    return 0
+
+
+def _find(store: Any) -> Find:
+    found: Find = store.find
+    return found
+
+
+def _view(context: Context, view: View) -> View:
+    return view if view.project is not None else replace(view, project=parse(context.config, view.world))
+
+
+def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
+    out, now = context.out, seconds_of(answer["at"])
+    counts = ", ".join(f"{number} {action}" for action, number in answer["counts"].items() if number)
+    commit = f" at {answer['commit'][:10]}" if answer["commit"] else ""
+    out.line(f"{answer['environment']}{commit}: {counts or 'no nodes'}", "bold")
+    for run in answer["runs"]:
+        since = span(now - seconds_of(run["since"]))
+        out.line(f"run {run['run']} of {counted(len(run['nodes']), 'node')} since {since}", "green")
+    if answer["rejected"]:
+        out.line(f"the newest state of the project was refused: {_first(answer['rejected']['error'])}", "red")
+    out.table(COLUMNS, [node_row(node, now) for node in answer["nodes"]])
+    for node in answer["nodes"]:
+        if node["failure"]:
+            out.line(f"{node['name']} failed: {_first(node['failure']['message'])}", "red")
+    for test in answer["tests"]:
+        out.line(f"test {test['name']}: {test['status']} {_first(test['message'])}".rstrip(), "red")
+    for warning in answer["warnings"]:
+        out.line(f"warning: {warning}", "yellow")
+
+
+def _first(text: str | None) -> str:
+    return text.strip().splitlines()[0] if text and text.strip() else ""
+
+
+def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
+    out, now = context.out, seconds_of(answer["at"])
+    out.line(f"{answer['node']} ({answer['kind']})", "bold")
+    out.line(f"{answer['action']}: {answer['text']}  [{answer['reason']}]", None)
+    for line in _facts(answer, now):
+        out.line(f"  {line}")
+    if answer["failure"] and answer["failure"]["message"]:
+        out.line("last failure", "bold")
+        for line in answer["failure"]["message"].strip().splitlines():
+            out.line(f"  {line}", "red")
+    if answer["because"]:
+        out.line("because", "bold")
+        for cause in answer["because"]:
+            _show_cause(context, cause, now, 1)
+    if answer["builds"]:
+        out.line("last builds", "bold")
+        out.table(
+            ("started", "reason", "status", "seconds", "run"), [_build_row(build, now) for build in answer["builds"]]
+        )
+
+
+def _facts(answer: Mapping[str, Any], now: float) -> list[str]:
+    policy = answer["policy"]
+    window = f"build_after {span(policy['build_after'])}" if policy["build_after"] else "no window"
+    lazy = ", lazy" if policy["lazy"] else ""
+    found = [f"policy: {window}, updates_on {policy['updates_on']}{lazy}"]
+    if answer["built_at"]:
+        built = f"{clock(seconds_of(answer['since']), now)} ({span(answer['age_seconds'])} ago)"
+        found.append(f"last good build: {built}, {answer['built_because']}, {answer['build_seconds']:.1f} s")
+    else:
+        found.append("last good build: none")
+    if answer["eligible_at"]:
+        at = seconds_of(answer["eligible_at"])
+        found.append(f"next: {clock(at, now)} (in {span(at - now)})")
+    elif answer["waiting_for"]:
+        found.append(f"next: when {', '.join(answer['waiting_for'])} is ready")
+    return found
+
+
+def _show_cause(context: Context, cause: Mapping[str, Any], now: float, depth: int) -> None:
+    event, versions = cause["event"], ""
+    if cause.get("now") is not None:
+        versions = f" (version {cause['now']}, built with {cause.get('built_with')})"
+    if event is None:
+        context.out.line(f"{'  ' * depth}{cause['name']}: {cause.get('text') or cause['what']}{versions}")
+    else:
+        when, who = clock(seconds_of(event["at"]), now), event["sender"]
+        context.out.line(f"{'  ' * depth}{event['text']}{versions}: event {event['seq']} by {who} at {when}")
+    for inner in cause.get("because", ()):
+        _show_cause(context, inner, now, depth + 1)
+
+
+def _build_row(build: Mapping[str, Any], now: float) -> list[str]:
+    seconds = "-" if build["seconds"] is None else f"{build['seconds']:.1f}"
+    return [clock(seconds_of(build["started_at"]), now), build["reason"], build["status"], seconds, build["run"]]

@@ -1,0 +1,162 @@
+"""Scenario files that are wrong, what a simulation collects, and how it tells what differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sao_events.errors import ConfigError, GraphError, SaoError
+from sao_events.events import BuildStarted
+from sao_events.scenario import read_scenarios
+from sao_events.simulate import Simulation, Timeline, VirtualClock, offset
+
+NODES = """nodes:
+  raw.a: {kind: source}
+  m: {kind: table, reads: [raw.a]}
+"""
+UNTIL = "expect: {until: +1h}\n"
+
+
+def run(path: Path, text: str) -> Timeline:
+    """The timeline of the one scenario in `text`."""
+    path.write_text(text, encoding="utf-8")
+    [scenario] = read_scenarios(path)
+    return Simulation(scenario).run()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("scenario: s\nnods: {}\nexpect: {until: +1h}\n", [":2: unknown key nods", "did you mean nodes?"]),
+        (f"scenario: s\n{NODES}", [":1: the key expect is missing"]),
+        (f"scenario: s\n{NODES}expect: {{}}\n", [":5: the key until is missing"]),
+        (f"scenario: s\n{NODES}expect:\n  until: +1h\n  bulids: []\n", [":7: unknown key bulids", "builds"]),
+        ("scenario: s\nnodes:\n  m: {kind: tabel}\n" + UNTIL, [":3: m: kind must be"]),
+        ("scenario: s\nnodes:\n  m:\n    kind: table\n    read: [a]\n" + UNTIL, [":5: unknown key read", "reads"]),
+        (f"scenario: s\nsettings: {{settel: 1m}}\n{NODES}{UNTIL}", [":2: unknown key settel", "settle"]),
+        (f"scenario: s\nsettings: {{settle: -1m}}\n{NODES}{UNTIL}", [":2: '-1m' is not a duration"]),
+        (f"scenario: s\nsettings: {{retries: {{attempts: -1}}}}\n{NODES}{UNTIL}", [":2: attempts must be"]),
+        (f"scenario: s\nstart: yesterday\n{NODES}{UNTIL}", [":2: start must be an instant"]),
+        (
+            "scenario: s\nnodes:\n  m: {kind: table, config: {state: {lag_tolerance: -4h}}}\n" + UNTIL,
+            [":3: m: state.lag_tolerance: '-4h' is not a duration"],
+        ),
+        (
+            "scenario: s\nnodes:\n  m: {kind: table, config: {freshness: {build_after: {count: 1}}}}\n" + UNTIL,
+            [":3: m:", "must have a value for `period` if a `count` is provided"],
+        ),
+        (f"scenario: s\n{NODES}events:\n  - {{at: +1h, land: raw.b}}\n{UNTIL}", [":6: land: there is no raw.b"]),
+        (f"scenario: s\n{NODES}events:\n  - {{at: +1h, land: m}}\n{UNTIL}", [":6: land: there is no m to land"]),
+        (f"scenario: s\n{NODES}events:\n  - {{at: +1h, edit: n, change: sql}}\n{UNTIL}", [":6: edit: there is no n"]),
+        (f"scenario: s\n{NODES}events:\n  - {{at: +1h, fail_test: t}}\n{UNTIL}", [":6: fail_test: there is no t"]),
+        (f"scenario: s\n{NODES}events:\n  - {{at: 1h, land: raw.a}}\n{UNTIL}", [":6: 1h is not an offset such as"]),
+        (f"scenario: s\n{NODES}events:\n  - {{at: +1 hour, land: raw.a}}\n{UNTIL}", [":6: '1 hour' is not a duration"]),
+        (f"scenario: s\n{NODES}events:\n  - {{land: raw.a}}\n{UNTIL}", [":6: the key at is missing"]),
+        (f"scenario: s\n{NODES}events:\n  - {{at: +1h}}\n{UNTIL}", [":6: an event is exactly one of"]),
+        (f"scenario: s\n{NODES}events:\n  - {{at: +1h, lnd: raw.a}}\n{UNTIL}", [":6: unknown key lnd", "land"]),
+        (
+            f"scenario: s\n{NODES}events:\n  - {{at: +1h, land: raw.a, row: 1}}\n{UNTIL}",
+            [":6: unknown key row", "rows"],
+        ),
+        (
+            f"scenario: s\n{NODES}events:\n  - {{at: +1h, edit: m, change: sequel}}\n{UNTIL}",
+            [":6: change must be one of sql", "not sequel"],
+        ),
+        (f"scenario: s\n{NODES}events:\n  - {{at: +1h, fail: m, times: 0}}\n{UNTIL}", [":6: times must be a whole"]),
+        (f"scenario: s\n{NODES}{UNTIL}---\nscenario: s\n{NODES}{UNTIL}", [":7: two scenarios of the name s"]),
+        ("scenario: s\nnodes:\n  m: {kind: table}\n  m: {kind: view}\n" + UNTIL, [":4: the key m stands here twice"]),
+        ("scenario: s\n  nodes: [\n", ["not valid YAML"]),
+        ("just text\n", [":1: a mapping is expected here"]),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "wrong.yaml"
+    with pytest.raises(ConfigError) as caught:
+        run(path, text)
+    assert str(path) in str(caught.value)
+    assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
+
+
+def test_a_cycle_is_shown(tmp_path: Path) -> None:
+    text = "scenario: s\nnodes:\n  a: {kind: table, reads: [b]}\n  b: {kind: table, reads: [a]}\n" + UNTIL
+    with pytest.raises(GraphError, match=r"cycle: (a -> b -> a|b -> a -> b)"):
+        run(tmp_path / "cycle.yaml", text)
+
+
+def test_a_node_that_reads_nothing_known_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match=r"m reads raw\.b, which is neither a node nor a source"):
+        run(tmp_path / "lost.yaml", "scenario: s\nnodes:\n  m: {kind: table, reads: [raw.b]}\n" + UNTIL)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.yaml: cannot be read"):
+        list(read_scenarios(tmp_path / "missing.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("expected", "difference"),
+    [
+        ("builds: []", "built, but not expected: [+0m, m, first_build]"),
+        ("builds: [[+0m, m, first_build], [+30m, m, new_data]]", "not built: [+30m, m, new_data]"),
+        ("decisions: [{at: +1h, node: m, action: build}]", "at +1h m: action is reuse, expected build"),
+        ("decisions: [{at: +0m, node: n, action: build}]", "at +0m there is no decision for n"),
+        ("warnings: [m]", "no warning names m"),
+        ("tests: {t: {run: 2}}", "test t: run 1, expected 2"),
+    ],
+)
+def test_what_differs_is_told(tmp_path: Path, expected: str, difference: str) -> None:
+    text = f"scenario: s\n{NODES}tests: {{t: {{on: [m]}}}}\nexpect: {{until: +1h, {expected}}}\n"
+    assert run(tmp_path / "s.yaml", text).differences == [difference]
+
+
+def test_a_wait_that_ends_at_another_time_is_told_in_offsets(tmp_path: Path) -> None:
+    text = (
+        "scenario: s\nnodes:\n  raw.a: {kind: source}\n"
+        "  m: {kind: table, reads: [raw.a], config: {state: {lag_tolerance: 4h}}}\n"
+        "events: [{at: +1h, land: raw.a}]\n"
+        "expect: {until: +2h, decisions: [{at: +1h, node: m, eligible_at: +3h}]}\n"
+    )
+    assert run(tmp_path / "s.yaml", text).differences == ["at +1h m: eligible_at is +4h, expected +3h"]
+
+
+def test_the_timeline_holds_builds_tests_and_the_log_in_order(tmp_path: Path) -> None:
+    text = (
+        f"scenario: s\n{NODES}tests: {{t: {{on: [m]}}}}\nevents: [{{at: +1h, land: raw.a}}]\nexpect: {{until: +2h}}\n"
+    )
+    timeline = run(tmp_path / "s.yaml", text)
+    start = timeline.builds[0][0]
+    assert timeline.builds == [(start, "m", "first_build"), (start + 3600, "m", "new_data")]
+    assert timeline.tests["t"]["run"] == 2
+    assert [item.seq for item in timeline.log] == list(range(1, len(timeline.log) + 1))
+    assert [item.at for item in timeline.log] == sorted(item.at for item in timeline.log)
+    assert sum(isinstance(item.event, BuildStarted) for item in timeline.log) == 2
+
+
+def test_what_comes_after_until_does_not_happen(tmp_path: Path) -> None:
+    text = f"scenario: s\n{NODES}events: [{{at: +2h, land: raw.a}}]\nexpect: {{until: +1h59m}}\n"
+    assert len(run(tmp_path / "s.yaml", text).builds) == 1
+
+
+def test_the_same_scenario_twice_is_the_same_timeline(tmp_path: Path) -> None:
+    text = (
+        f"scenario: s\n{NODES}events: [{{at: +1h, land: raw.a}}, {{at: +2h, crash: engine}}]\nexpect: {{until: +3h}}\n"
+    )
+    first, second = (run(tmp_path / "s.yaml", text) for _ in range(2))
+    assert (first.builds, first.log) == (second.builds, second.log)
+
+
+def test_time_does_not_run_backwards() -> None:
+    clock = VirtualClock(100.0)
+    clock.set(100.0)
+    with pytest.raises(SaoError, match="time would run backwards"):
+        clock.set(99.0)
+    assert clock.now() == 100.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "+0m"), (90, "+1m30s"), (3600, "+1h"), (86400 + 7200 + 180 + 4, "+1d2h3m4s")],
+)
+def test_offsets_are_written_as_they_are_read(seconds: int, text: str) -> None:
+    assert offset(seconds) == text
