@@ -167,23 +167,29 @@ def test_a_number_that_json_cannot_hold_is_refused(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "words"),
+    ("kind", "body", "named"),
     [
-        ("WarpDrive", "{}", "upgrade"),
-        ("RelationDropped", '{"node": "a", "warp": 9}', "upgrade"),
-        ("RelationDropped", '{"node": ', "upgrade"),
-        ("BuildStarted", '{"observed": 3}', "upgrade"),
+        ("WarpDrive", "{}", "WarpDrive"),
+        ("RelationDropped", '{"node": "a", "warp": 9}', "be read: 2 "),
+        ("RelationDropped", '{"node": ', "be read: 2 "),
+        ("RelationDropped", "{}, {}", "be read: 2 "),
+        ("RelationDropped", "[" * 100_000, "be read: 2 "),
+        ("BuildStarted", '{"observed": 3}', "be read: 2 "),
     ],
 )
 def test_an_event_of_a_newer_release_is_an_error_not_a_gap(
-    store: SqliteStore, path: Path, kind: str, body: str, words: str
+    store: SqliteStore, path: Path, kind: str, body: str, named: str
 ) -> None:
     store.append([landed(1)])
     with raw(path) as other:
         other.execute("INSERT INTO events (at, kind, sender, body) VALUES (1, ?, 'x', ?)", (kind, body))
-    assert store.last() == 2
-    with pytest.raises(StoreError, match=words):
+    store.append([landed(3)])
+    assert store.last() == 3
+    with pytest.raises(StoreError, match=named) as caught:
         store.read()
+    assert caught.value.hint is not None
+    assert "upgrade sao-events" in caught.value.hint
+    assert numbers(store.read(2)) == [3]
 
 
 # The schema

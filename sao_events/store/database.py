@@ -104,7 +104,9 @@ def migrations() -> list[str]:
     """The scripts that lead from an empty database to the present schema, in order; the n-th leads to version n."""
     folder = files("sao_events.store") / "migrations"
     return [
-        script.read_text() for script in sorted(folder.iterdir(), key=lambda f: f.name) if script.name.endswith(".sql")
+        script.read_text(encoding="utf-8")
+        for script in sorted(folder.iterdir(), key=lambda f: f.name)
+        if script.name.endswith(".sql")
     ]
 
 
