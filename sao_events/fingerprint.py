@@ -326,11 +326,11 @@ class _Scan:
     def dollar(self, start: int) -> int:
         tag = _DOLLAR.match(self.text, start)
         before = self.text[start - 1 : start]
-        if not tag or before.isalnum() or before in {"_", "$"}:
+        if not tag or before.isalnum() or before in {"_", "$"} or self.dialect in HASH_COMMENTS:
             self.out.append("$")
             return start + 1
         end = self.text.find(tag[0], tag.end())
-        if end < 0 or _STATEMENT in self.text[start:end]:
+        if end < 0 or self.dialect not in PLAIN | SLASH_COMMENTS or _STATEMENT in self.text[start:end]:
             raise _Doubt
         self.keep(_QUOTED, self.text[start : end + len(tag[0])])
         return end + len(tag[0])
