@@ -37,7 +37,7 @@ def some(values: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
 
 OBSERVED = st.builds(
     e.Observed,
-    WORDS,
+    st.sampled_from("fg"),  # often the same, with something else around it
     st.dictionaries(NODES | SOURCES, COUNTS, max_size=3),
     st.dictionaries(NODES, CODES, max_size=3),
     COUNTS,
