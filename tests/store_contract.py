@@ -43,6 +43,24 @@ OBSERVED = st.builds(
     COUNTS,
     COUNTS,
 )
+BUILDS: st.SearchStrategy[e.Event] = st.one_of(
+    st.builds(e.BuildStarted, RUNS, NODES, WORDS, INSTANTS, OBSERVED, CODES, COUNTS, st.booleans()),
+    st.builds(e.NodeBuilt, RUNS, NODES, INSTANTS, st.booleans(), WORDS, st.none() | WORDS),
+    st.builds(e.NodeFailed, RUNS, NODES, st.none() | WORDS, INSTANTS, WORDS),
+    st.builds(e.BuildInterrupted, RUNS, NODES),
+    st.builds(
+        e.TestFinished,
+        RUNS,
+        st.sampled_from(["test.1", "test.2"]),
+        st.sampled_from(["pass", "warn", "fail", "error"]),
+        WORDS,
+        st.dictionaries(NODES, COUNTS, max_size=3),
+        st.dictionaries(NODES | SOURCES, COUNTS, max_size=3),
+        some(NODES),
+        st.none() | WORDS,
+        INSTANTS,
+    ),
+)
 EVENTS: st.SearchStrategy[e.Event] = st.one_of(
     st.builds(e.EngineStarted),
     st.builds(e.ProjectLoaded, WORDS, st.none() | WORDS, some(WORDS)),
@@ -62,22 +80,7 @@ EVENTS: st.SearchStrategy[e.Event] = st.one_of(
         WORDS,
     ),
     st.builds(e.RunFinished, RUNS, WORDS, st.none() | WORDS),
-    st.builds(e.BuildStarted, RUNS, NODES, WORDS, INSTANTS, OBSERVED, CODES, COUNTS, st.booleans()),
-    st.builds(e.NodeBuilt, RUNS, NODES, INSTANTS, st.booleans(), WORDS, st.none() | WORDS),
-    st.builds(e.NodeFailed, RUNS, NODES, st.none() | WORDS, INSTANTS, WORDS),
-    st.builds(e.BuildInterrupted, RUNS, NODES),
-    st.builds(
-        e.TestFinished,
-        RUNS,
-        st.sampled_from(["test.1", "test.2"]),
-        st.sampled_from(["pass", "warn", "fail", "error"]),
-        WORDS,
-        st.dictionaries(NODES, COUNTS, max_size=3),
-        st.dictionaries(NODES | SOURCES, COUNTS, max_size=3),
-        some(NODES),
-        st.none() | WORDS,
-        INSTANTS,
-    ),
+    BUILDS,
 )
 
 

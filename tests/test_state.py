@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import fields
+from operator import add
 
 import pytest
 from hypothesis import example, given
@@ -17,9 +18,11 @@ from sao_events.ports import Draft
 from sao_events.state import World, evolve
 from sao_events.store.checkpoint import catch_up, load_world, save_world, world_from_bytes, world_to_bytes
 from sao_events.store.memory import MemoryStore
-from tests.store_contract import EVENTS
+from tests.store_contract import BUILDS, EVENTS
 
-HISTORIES = st.lists(EVENTS, max_size=30)
+# Half of the events are about builds, and half of the histories start with the runs that these belong to.
+RUNNING = [e.RunStarted(run, {f"model.{node}": "new_data" for node in "abc"}) for run in ("run-1", "run-2")]
+HISTORIES = st.builds(add, st.sampled_from([[], RUNNING]), st.lists(EVENTS | BUILDS, max_size=30))
 
 OLD, NEW = Code("old", (("id", "1"),)), Code("new", (("id", "1"), ("name", "2")))
 SEEN = e.Observed("f1", {"source.x": 1}, {"model.up": OLD})
@@ -72,7 +75,7 @@ FULL = (
     e.NodeFailed("run-1", "model.b", "syntax error", 0.5),
     e.TestFinished("run-1", "test.1", "fail", "d", {"model.a": 1}, {"source.x": 1}, ("model.a",), "3 rows", 0.25),
     e.RunStarted("run-2", {"model.c": "retry"}),
-    e.BuildStarted("run-2", "model.c", "retry", 890.0, e.Observed("f2", clears=3, drops=4), Code("plain")),
+    e.BuildStarted("run-2", "model.c", "retry", 890.0, e.Observed("f1", clears=3, drops=4), Code("plain")),
     e.BuildInterrupted("run-2", "model.c"),
     e.RunFinished("run-2", "interrupted"),
     e.RelationDropped("model.a"),
