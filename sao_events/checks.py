@@ -23,11 +23,15 @@ def definition(graph: Graph, test: Test) -> str:
 
 def positions(graph: Graph, world: World, test: Test) -> dict[str, int]:
     """Where everything stands that the test looks at, now."""
-    found: dict[str, int] = {}
-    for name in test.reads:
-        for seen in (name, *graph.behind(name)):
-            found[seen] = world.source(seen).version if seen in graph.sources else world.node(seen).builds
-    return found
+    return {
+        name: world.source(name).version if name in graph.sources else world.node(name).builds
+        for name in looked_at(graph, test)
+    }
+
+
+def looked_at(graph: Graph, test: Test) -> tuple[str, ...]:
+    """What the test reads, and what lies behind the views and ephemeral models among it."""
+    return tuple(dict.fromkeys(seen for name in test.reads for seen in (name, *graph.behind(name))))
 
 
 def stands(graph: Graph, world: World, test: Test) -> bool:
@@ -51,20 +55,16 @@ def outdated(graph: Graph, world: World, test: Test) -> bool:
     return any(state.seen.get(name) != position for name, position in now.items() if name in graph.nodes)
 
 
-def failing(graph: Graph, world: World, name: str) -> bool:
-    """Whether a standing result of a test on the source or ephemeral model `name` is a failure of severity error."""
-    if not world.tests:
-        return False
-    tests = (graph.tests[test] for test in graph.tests_of.get(name, ()))
-    return any(
-        world.tests[test.id].status in FAILED and stands(graph, world, test) for test in tests if test.id in world.tests
-    )
-
-
-def failing_ephemeral(graph: Graph, world: World, name: str) -> bool:
-    """`failing`, for an ephemeral model; False for everything else, which carries its failure itself."""
-    node = graph.nodes.get(name)
-    return node is not None and not node.built and failing(graph, world, name)
+def failing(graph: Graph, world: World, name: str, since: float = 0.0) -> bool:
+    """Whether a standing result, not older than `since`, of a test on the source or ephemeral model `name` is a
+    failure of severity error. A test that reads a node as well failed on that node.
+    """
+    for test in graph.tests_of_unbuilt.get(name, ()):
+        state = world.tests.get(test)
+        failed = state is not None and state.status in FAILED and state.at >= since
+        if failed and stands(graph, world, graph.tests[test]):
+            return True
+    return False
 
 
 def blamed(graph: Graph, test: Test, built: Collection[str]) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ class Decision:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
+MOST_DOUBLINGS = 30  # of the wait between two retries: more is as good as never
 VIEW_UNCHANGED = Decision(Action.reuse, Reason.view_unchanged)
 NO_NEW_DATA = Decision(Action.reuse, Reason.no_new_data)
 
@@ -77,18 +78,19 @@ class Look:
         self.assumed: dict[str, NodeState] = {}
         self.held: dict[str, float | None] = {}
         self.decisions: dict[str, Decision] = {}
+        self._missing: dict[str, bool] = {}
 
     def state(self, name: str) -> NodeState:
         """The state of a node, planned builds counted as done."""
         return self.assumed.get(name) or self.world.node(name)
 
-    def selected(self, name: str) -> bool:
-        """Whether the job that asks selects the node; without a job every node is."""
-        return self.job is None or self.job.select is None or name in self.job.select
+    def asked(self, name: str) -> bool:
+        """Whether the node may be built for who asks: a job asks for each node that it selects once."""
+        return self.job is None or self.job.asks(name)
 
     def forced(self, name: str) -> bool:
-        """Whether the job that asks builds the node whatever its state; once."""
-        return self.job is not None and not self.job.state_aware and self.selected(name) and name not in self.job.done
+        """Whether the job that asks builds the node whatever its state."""
+        return self.job is not None and not self.job.state_aware and self.job.asks(name)
 
     def position(self, name: str) -> int:
         """The data version of a source or stored node."""
@@ -98,17 +100,27 @@ class Look:
         """Whether `upstream` has newer data than `observed`. A view is looked through, under its own `updates_on`
         unless `quorum` is off.
         """
-        source = self.graph.sources.get(upstream)
-        if source is not None and source.view and self.job is not None:
-            return True
         if not self.graph.is_transparent(upstream):
-            return self.position(upstream) > observed.versions.get(upstream, -1)
-        parents = self.graph.upstreams[upstream]
-        if quorum and self.graph.nodes[upstream].policy.updates_on == "all":
-            counted = [name for name in parents if name not in self.graph.unchanging]
-            if counted:
-                return all(self.newer(name, observed) for name in counted)
-        return any(self.newer(name, observed, quorum) for name in parents)
+            return self._advanced(upstream, observed)
+        if not quorum or upstream not in self.graph.gathering:
+            return any(self._advanced(feed, observed) for feed in self.graph.feeds[upstream])
+        return self._gathered(upstream, observed, {})
+
+    def _advanced(self, feed: str, observed: Observed) -> bool:
+        source = self.graph.sources.get(feed)
+        if source is None:
+            return self.state(feed).version > observed.versions.get(feed, -1)
+        return (source.view and self.job is not None) or self.position(feed) > observed.versions.get(feed, -1)
+
+    def _gathered(self, view: str, observed: Observed, known: dict[str, bool]) -> bool:
+        """`newer` for a view that has `updates_on: all`, or looks through one that has; each is looked at once."""
+        if view not in self.graph.gathering:
+            return self.newer(view, observed)
+        if view not in known:
+            counted = self.graph.counted(view)
+            over, quorum = (counted, all) if counted else (self.graph.upstreams[view], any)
+            known[view] = quorum(self._gathered(parent, observed, known) for parent in over)
+        return known[view]
 
     def changed(self, reader: str, upstream: str, observed: Observed) -> bool:
         """Whether what `reader` depends on in `upstream` was last built from other code than `observed` saw."""
@@ -120,19 +132,48 @@ class Look:
         reading = self.graph.readings[reader]
         return then is None or reading.sees(upstream, now) != reading.sees(upstream, then)
 
+    def unloaded(self, source: str) -> bool:
+        """Whether the source is not there before its first landing."""
+        return self.graph.sources[source].empty and not self.world.source(source).version
+
+    def unreadable(self, name: str) -> bool:
+        """Whether a test cannot look at `name`: it is not there, or what is there was not built as it should be."""
+        if name in self.graph.sources:
+            return self.unloaded(name)
+        return self.graph.nodes[name].built and self.missing(name)
+
+    def failing(self, name: str) -> bool:
+        """Whether a test of severity error failed on the source or ephemeral model; a forced job takes its own
+        results.
+        """
+        since = self.job.due if self.job is not None and not self.job.state_aware else 0.0
+        return checks.failing(self.graph, self.world, name, since)
+
     def missing(self, name: str) -> bool:
         """Whether a reader cannot be built on `name`: never built or loaded, dropped, failed or blocked; through a
         view its upstreams too.
         """
+        known = self._missing.get(name)
+        if known is None:
+            known = self._missing[name] = self._is_missing(name)
+        return known
+
+    def _is_missing(self, name: str) -> bool:
         if name in self.graph.sources:
-            never = self.graph.sources[name].empty and not self.world.source(name).version
-            return never or (self.job is None and checks.failing(self.graph, self.world, name))
+            return self.unloaded(name) or self.failing(name)
         state, decision = self.state(name), self.decisions.get(name)
         if state.baseline is None or state.failure is not None or state.dropped:
             return True
         if decision is not None and decision.action is Action.blocked:
             return True
-        return self.graph.is_transparent(name) and any(self.missing(parent) for parent in self.graph.upstreams[name])
+        return self.graph.is_transparent(name) and bool(self.lacking(name))
+
+    def lacking(self, name: str) -> tuple[str, ...]:
+        """The upstreams of a node that are missing, and the ephemeral models folded into it whose tests fail."""
+        return (
+            *(up for up in self.graph.upstreams[name] if self.missing(up)),
+            *(folded for folded in self.graph.folded.get(name, ()) if self.failing(folded)),
+        )
 
 
 def decide_node(look: Look, name: str) -> Decision:
@@ -144,10 +185,10 @@ def decide_node(look: Look, name: str) -> Decision:
         return VIEW_UNCHANGED
     decision = _rules(look, node)
     if decision.action is Action.build:
-        not_ready = _not_ready(look, node)
-        if not_ready:
+        lacking = look.lacking(name)
+        if lacking:
             evidence = {**decision.evidence, "would_be": decision.reason.value}
-            return Decision(Action.blocked, Reason.upstream_not_ready, waiting_for=not_ready, evidence=evidence)
+            return Decision(Action.blocked, Reason.upstream_not_ready, waiting_for=lacking, evidence=evidence)
     return decision
 
 
@@ -178,10 +219,8 @@ def _rules(look: Look, node: Node) -> Decision:
     if not newer:  # rule 8
         return NO_NEW_DATA
     evidence = _newer(look, node, newer, baseline.observed)
-    if node.policy.updates_on == "all":  # rule 9
-        lacking = tuple(name for name in upstreams if name not in newer and name not in look.graph.unchanging)
-        if lacking:
-            return Decision(Action.wait, Reason.waiting_for_upstreams, waiting_for=lacking, evidence=evidence)
+    if lacking := tuple(name for name in look.graph.counted(node.id) if name not in newer):  # rule 9
+        return Decision(Action.wait, Reason.waiting_for_upstreams, waiting_for=lacking, evidence=evidence)
     if look.now < window_ends:  # rule 10
         return Decision(Action.wait, Reason.within_build_after, window_ends, evidence=evidence)
     if node.id in look.held:  # rule 11
@@ -203,11 +242,11 @@ def _after_failure(look: Look, node: Node, state: NodeState, failure: Failure) -
     evidence = {"message": failure.message, "failed_at": failure.ended, "retries": failure.retries}
     if news := arrived_since(look, node, failure.observed):
         return Decision(Action.build, Reason.retry, evidence={**evidence, "arrived": news})
-    if look.job is not None and look.selected(node.id):
+    if look.job is not None and look.asked(node.id):
         return Decision(Action.build, Reason.retry, evidence={**evidence, "job": look.job.name})
     if failure.retries >= look.settings.attempts:
         return Decision(Action.blocked, Reason.retries_exhausted, evidence=evidence)
-    due = failure.ended + look.settings.backoff * 2**failure.retries
+    due = failure.ended + look.settings.backoff * 2.0 ** min(failure.retries, MOST_DOUBLINGS)
     if look.now < due:
         return Decision(Action.wait, Reason.retry, due, evidence=evidence)
     return Decision(Action.build, Reason.retry, evidence=evidence)
@@ -231,13 +270,6 @@ def arrived_since(look: Look, node: Node, observed: Observed) -> tuple[str, ...]
             if look.newer(name, observed, quorum=False) or look.changed(node.id, name, observed)
         ),
     )
-
-
-def _not_ready(look: Look, node: Node) -> tuple[str, ...]:
-    broken = [
-        name for name in node.reads if look.job is None and checks.failing_ephemeral(look.graph, look.world, name)
-    ]
-    return (*(name for name in look.graph.upstreams[node.id] if look.missing(name)), *broken)
 
 
 def _newer(look: Look, node: Node, newer: tuple[str, ...], observed: Observed) -> dict[str, Any]:

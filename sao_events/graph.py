@@ -136,6 +136,16 @@ class Graph:
         return {name: tuple(readers) for name, readers in found.items()}
 
     @cached_property
+    def folded(self) -> dict[str, tuple[str, ...]]:
+        """The ephemeral models that are part of what each node executes, at any depth; other nodes are left out."""
+        found: dict[str, tuple[str, ...]] = {}
+        for node in self.nodes.values():
+            direct = [name for name in node.reads if self._ephemeral(name)]
+            if direct:
+                found[node.id] = tuple(dict.fromkeys(e for name in direct for e in (name, *found.get(name, ()))))
+        return found
+
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Identity of what each node would execute: its own text and configuration, and the ephemeral models folded
         into it.
@@ -165,13 +175,37 @@ class Graph:
 
     @cached_property
     def unchanging(self) -> frozenset[str]:
-        """What can never have new data: seeds, static sources, and views over nothing but these."""
+        """What can never have new data: seeds, static sources, and views over nothing but these, or over nothing."""
         found = {source.id for source in self.sources.values() if source.static}
         for node in self.nodes.values():
             over = self.upstreams[node.id]
-            if node.kind == "seed" or (node.transparent and over and found.issuperset(over)):
+            if node.kind == "seed" or (node.transparent and found.issuperset(over)):
                 found.add(node.id)
         return frozenset(found)
+
+    @cached_property
+    def unfed(self) -> frozenset[str]:
+        """What no data event can ever reach: what never changes, and every node over nothing else."""
+        found = set(self.unchanging)
+        for name, over in self.upstreams.items():
+            if found.issuperset(over):
+                found.add(name)
+        return frozenset(found)
+
+    @cached_property
+    def gathering(self) -> frozenset[str]:
+        """Views that count as newer under a quorum of `all`: their own, or that of a view which they look through."""
+        found: set[str] = set()
+        for node in self.nodes.values():
+            if node.kind == "view" and (self.counted(node.id) or not found.isdisjoint(self.upstreams[node.id])):
+                found.add(node.id)
+        return frozenset(found)
+
+    def counted(self, name: str) -> tuple[str, ...]:
+        """The upstreams that `updates_on: all` of the node waits for; none where it has `any`."""
+        if self.nodes[name].policy.updates_on != "all":
+            return ()
+        return tuple(up for up in self.upstreams[name] if up not in self.unchanging)
 
     @cached_property
     def tests_of(self) -> dict[str, tuple[str, ...]]:
@@ -181,6 +215,14 @@ class Graph:
             for name in test.reads:
                 found.setdefault(name, []).append(test.id)
         return {name: tuple(tests) for name, tests in found.items()}
+
+    @cached_property
+    def tests_of_unbuilt(self) -> dict[str, tuple[str, ...]]:
+        """The tests of a source or ephemeral model that read nothing else: no node carries their failure."""
+        free = {test.id for test in self.tests.values() if not any(map(self._built, test.reads))}
+        return {
+            name: of for name, tests in self.tests_of.items() if (of := tuple(test for test in tests if test in free))
+        }
 
     def is_transparent(self, name: str) -> bool:
         """Whether `name` is a view or an ephemeral model (sources are not)."""
@@ -203,6 +245,20 @@ class Graph:
         """The sources and stored nodes whose rows one sees when reading `name`."""
         return self.feeds[name] if self.is_transparent(name) else (name,)
 
+    def looked_at(self, names: Iterable[str]) -> set[str]:
+        """The nodes and sources that building `names` looks at: their parents, and through views and ephemeral models
+        the parents of these.
+        """
+        found: set[str] = set()
+        stack = [parent for name in names for parent in self.nodes[name].reads]
+        while stack:
+            parent = stack.pop()
+            if parent not in found:
+                found.add(parent)
+                if self.is_transparent(parent):
+                    stack.extend(self.nodes[parent].reads)
+        return found
+
     def _closure(self, names: Iterable[str], steps: Mapping[str, Sequence[str]]) -> set[str]:
         found: set[str] = set()
         stack = list(names)
@@ -215,7 +271,11 @@ class Graph:
 
     def _ephemeral(self, name: str) -> bool:
         node = self.nodes.get(name)
-        return node is not None and node.kind == "ephemeral"
+        return node is not None and not node.built
+
+    def _built(self, name: str) -> bool:
+        node = self.nodes.get(name)
+        return node is not None and node.built
 
     def _through(self, node: Node, found: Mapping[str, Reading]) -> Reading:
         named, star = dict(node.reading.named), set(node.reading.star)

@@ -60,7 +60,8 @@ def plan(
     held = held_back(graph, world, settings, now, job=job, claimed=claimed, only=only)
     look = _pass(Look(graph, world, settings, now, job), held, _within(graph, only), claimed, only)
     nodes = tuple(look.assumed)
-    tests = tuple(test.id for test in graph.tests.values() if _test_due(look, test, claimed, only))
+    fed = graph.looked_at(look.assumed) if graph.tests else set[str]()
+    tests = tuple(test.id for test in graph.tests.values() if _test_due(look, test, fed, claimed, only))
     return Plan(nodes, tests, look.decisions)
 
 
@@ -140,7 +141,7 @@ def _pass(
     look.held = held
     for name in within:
         decision = look.decisions[name] = decide_node(look, name)
-        allowed = look.selected(name) and name not in claimed and (only is None or name in only)
+        allowed = look.asked(name) and name not in claimed and (only is None or name in only)
         if decision.action is Action.build and allowed:
             clock = look.job.due if look.job else look.now
             start = attempt(look, name, "", decision.reason, clock)
@@ -152,15 +153,15 @@ def _data_readers(graph: Graph, name: str) -> list[str]:
     """The nodes that own data and read `name`, views looked through; a view that nobody reads is read by people and
     counts itself.
     """
-    found: dict[str, None] = {}
+    found: set[str] = set()
     stack = list(graph.readers[name])
     while stack:
         reader = stack.pop()
-        if graph.is_transparent(reader) and graph.readers[reader]:
-            stack.extend(graph.readers[reader])
-        else:
-            found[reader] = None
-    return list(found)
+        if reader not in found:
+            found.add(reader)
+            if graph.is_transparent(reader):
+                stack.extend(graph.readers[reader])
+    return [reader for reader in found if not (graph.is_transparent(reader) and graph.readers[reader])]
 
 
 def _due(look: Look, reader: str, held: dict[str, float | None]) -> bool:
@@ -176,31 +177,25 @@ def _when(look: Look, reader: str, held: dict[str, float | None]) -> float | Non
     return decision.eligible_at if decision else None
 
 
-def _test_due(look: Look, test: Test, claimed: Collection[str], only: Collection[str] | None) -> bool:
-    """Whether the test belongs to the plan: it reads what is built, or its result no longer stands and the plan is
-    the place for it.
+def _test_due(look: Look, test: Test, fed: set[str], claimed: Collection[str], only: Collection[str] | None) -> bool:
+    """Whether the test belongs to the plan: it looks at what is built, or its result no longer stands and the plan is
+    the place for it; `fed` is what the planned builds look at.
     """
-    if any(name in claimed for name in test.reads) or (
-        only is not None and not any(name in only for name in test.reads)
-    ):
+    seen = checks.looked_at(look.graph, test)
+    if any(name in claimed for name in seen) or not _wanted(look, test, only):
         return False
-    if any(name in look.assumed for name in test.reads):
+    if any(name in look.assumed for name in seen):
         return True
-    if any(look.missing(name) for name in _existing(look.graph, test.reads)):
+    if any(look.unreadable(name) for name in seen):
         return False
+    if look.job is not None and not look.job.state_aware:
+        return True
     if checks.stands(look.graph, look.world, test):
-        failed = look.world.tests[test.id].status in checks.FAILED
-        return failed and look.job is not None and _feeds_the_plan(look, test)
-    if look.job is not None and any(look.selected(name) for name in test.reads):
-        return True
-    return checks.outdated(look.graph, look.world, test) or _feeds_the_plan(look, test)
+        return False
+    return look.job is not None or checks.outdated(look.graph, look.world, test) or not fed.isdisjoint(test.reads)
 
 
-def _existing(graph: Graph, names: Iterable[str]) -> Iterable[str]:
-    """`names`, ephemeral models replaced by what they read."""
-    for name in names:
-        yield from (name,) if name in graph.sources or graph.nodes[name].built else graph.upstreams[name]
-
-
-def _feeds_the_plan(look: Look, test: Test) -> bool:
-    return any(reader in look.assumed for name in test.reads for reader in look.graph.readers[name])
+def _wanted(look: Look, test: Test, only: Collection[str] | None) -> bool:
+    return (only is None or any(name in only for name in test.reads)) and (
+        look.job is None or any(map(look.job.selects, test.reads))
+    )

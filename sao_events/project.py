@@ -71,9 +71,7 @@ def graph_warnings(graph: Graph) -> list[str]:
             found.append(
                 f"{node.name}: updates_on: all, but none of its upstreams can ever have new data; only code builds it"
             )
-        elif never := [
-            name for name in over if name not in graph.unchanging and graph.unchanging.issuperset(graph.behind(name))
-        ]:
+        elif never := [name for name in graph.counted(node.id) if name in graph.unfed]:
             found.append(f"{node.name}: updates_on: all can never be met: {', '.join(never)} cannot have new data")
     return found
 

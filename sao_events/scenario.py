@@ -6,7 +6,7 @@ One YAML document is one scenario; keys and names are text as written, errors na
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sao_events.graph import KINDS, Graph, Node, Source, Test
 from sao_events.lineage import Code, Reading, digest
 from sao_events.policy import Settings, parse_duration, read_policy
 from sao_events.project import Project, graph_warnings
-from sao_events.yamltext import Block, Word, documents, plain
+from sao_events.yamltext import Block, Word, documents, nearest, plain
 
 START = datetime(2026, 1, 5, 8, tzinfo=UTC).timestamp()
 CHANGES = ("sql", "cosmetic", "config", "add_column", "is_incremental_block", "volatile", "revert")
@@ -72,17 +72,22 @@ class Scenario:
     expected: Expected
     place: str
     texts: dict[str, Text] = field(default_factory=dict)
+    loaded: dict[str, Text] = field(default_factory=dict)
     configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def edit(self, name: str, change: str, column: str | None) -> None:
         """Change the text of a node as the scenario format defines it."""
         text = self.texts.setdefault(name, Text())
         if change == "revert":
-            self.texts[name] = Text()
+            self.texts[name] = replace(self.loaded.get(name, Text()))
         elif change == "add_column":
             text.added = (*text.added, column or "")
         elif change not in ("cosmetic", "volatile"):
             text.edits = (*text.edits, f"{change}{len(text.edits)}")
+
+    def load(self) -> None:
+        """The project becomes known: `revert` goes back to the texts as they are now."""
+        self.loaded = {name: replace(text) for name, text in self.texts.items()}
 
     def project(self) -> Project:
         """The project at this moment, with its load-time warnings. Raises ConfigError for a policy that cannot be
@@ -268,10 +273,18 @@ def _happening(
         values["loaded_at"] = _offset(values["loaded_at"], start, place)
     if kind == "job":
         values["state_aware"] = truth(block, "state_aware", place, True)
-        values["select"] = tuple(map(str, values["select"])) if "select" in values else None
+        values["select"] = _names(values["select"], block, place) if "select" in values else None
+        _check_names(values["select"], "job", place, block.line, known)
     if kind == "clear":
-        values["nodes"] = None if str(subject) == "all" and not isinstance(subject, list) else tuple(map(str, subject))
+        values["nodes"] = None if not isinstance(subject, list) and subject == "all" else _names(subject, block, place)
+        _check_names(values["nodes"], "clear", place, block.line, known)
     return Happening(_offset(block["at"], start, place), kind, str(subject), values)
+
+
+def _names(value: object, block: Block, place: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{place}:{block.line}: a list of nodes such as [a, b] is expected, not {value}")
+    return tuple(map(str, value))
 
 
 def _check_subject(
@@ -285,7 +298,16 @@ def _check_subject(
     elif kind == "fail_test":
         right = {test.id for test in tests}
     if right is not None and str(subject) not in right:
-        raise ConfigError(f"{place}:{line}: {kind}: there is no {subject} to {kind.replace('_', ' ')}")
+        raise ConfigError(
+            f"{place}:{line}: {kind}: there is no {subject} to {kind.replace('_', ' ')}",
+            hint=nearest(str(subject), sorted(right)),
+        )
+
+
+def _check_names(names: tuple[str, ...] | None, what: str, place: str, line: int, known: set[str]) -> None:
+    for name in names or ():
+        if name not in known:
+            raise ConfigError(f"{place}:{line}: {what}: there is no {name}", hint=nearest(name, sorted(known)))
 
 
 def _expected(block: Block, start: float, place: str) -> Expected:

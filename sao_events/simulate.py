@@ -173,6 +173,7 @@ class Simulation:
         self._append(e.ProjectLoaded(name))
 
     def _on_load(self, subject: str, values: Mapping[str, Any]) -> None:
+        self.scenario.load()
         self.loaded = True
         self._load()
 

@@ -117,7 +117,7 @@ class TestState:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that is not finished. `done` are the nodes it has already built."""
+    """A job that is not finished. `done` are the nodes that it has already built or failed to build."""
 
     id: str
     name: str
@@ -125,6 +125,14 @@ class Job:
     select: frozenset[str] | None
     state_aware: bool
     done: frozenset[str] = frozenset()
+
+    def selects(self, name: str) -> bool:
+        """Whether the job is about the node or source `name`."""
+        return self.select is None or name in self.select
+
+    def asks(self, name: str) -> bool:
+        """Whether the job still asks for `name`: an attempt, failed ones too, answers it, also across a restart."""
+        return self.selects(name) and name not in self.done
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +275,13 @@ def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
         return
     state = world.nodes[event.node]
     world.nodes[event.node] = succeeded(state, attempt, recorded.at, event.seconds, event.same_content)
-    job = world.jobs.get(world.runs[event.run].job or "") if event.run in world.runs else None
+    _answered(world, event.run, event.node)
+
+
+def _answered(world: World, run: str, node: str) -> None:
+    job = world.jobs.get(world.runs[run].job or "") if run in world.runs else None
     if job is not None:
-        world.jobs[job.id] = replace(job, done=job.done | {event.node})
+        world.jobs[job.id] = replace(job, done=job.done | {node})
 
 
 def succeeded(
@@ -298,6 +310,7 @@ def _node_failed(world: World, recorded: Recorded, event: e.NodeFailed) -> None:
         state = world.nodes[event.node]
         failure = Failure(attempt.observed, recorded.at, attempt.retries, state.drops, event.message, event.run)
         world.nodes[event.node] = replace(state, failure=failure, running=None)
+        _answered(world, event.run, event.node)
 
 
 def _build_interrupted(world: World, recorded: Recorded, event: e.BuildInterrupted) -> None:

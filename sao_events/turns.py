@@ -123,15 +123,14 @@ class _Turn:
     def consider_test(self, test: str, look: Look) -> None:
         """Take the test once all it reads has had its turn; leave it out where it cannot run or its result stands."""
         definition = self.graph.tests[test]
-        reads = {seen for name in definition.reads for seen in (name, *self.graph.behind(name))}
+        reads = set(checks.looked_at(self.graph, definition))
         if any(self._owed(name) or self._busy(name) for name in reads):
             return
         taken = reads.intersection(self.taken)
-        if any(
-            look.missing(name) for name in reads - taken if name in self.graph.sources or self.graph.nodes[name].built
-        ):
+        forced = look.job is not None and not look.job.state_aware
+        if any(look.unreadable(name) for name in reads - taken):
             self.dropped_tests.add(test)
-        elif taken or reads & self.run.built or not checks.stands(self.graph, self.world, definition):
+        elif forced or taken or reads & self.run.built or not checks.stands(self.graph, self.world, definition):
             self.taken_tests.append(test)
         else:
             self.dropped_tests.add(test)
@@ -156,24 +155,17 @@ class _Turn:
         pending = self.tests_in_flight | (self.run.tests if self.gated else set())
         if not pending:
             return False
-        above = set(before) | self.graph.ancestors(before) | self.graph.sources.keys()
-        gating = (self.graph.tests[test] for test in pending if test in self.graph.tests)
-        return any(set(before).intersection(test.reads) and above.issuperset(test.reads) for test in gating)
+        seen = self.graph.looked_at((name,))
+        gating = [self.graph.tests[test] for test in pending if test in self.graph.tests]
+        if not any(seen.intersection(test.reads) for test in gating):
+            return False
+        above = self.graph.ancestors(before) | self.graph.sources.keys()
+        return any(seen.intersection(test.reads) and above.issuperset(test.reads) for test in gating)
 
 
-def waits_on(graph: Graph, name: str) -> tuple[str, ...]:
-    """The nodes that must be done before `name` may be built: its upstreams, and through views and ephemeral models
-    theirs.
-    """
-    found: dict[str, None] = {}
-    stack = list(graph.nodes[name].reads)
-    while stack:
-        parent = stack.pop()
-        if parent in graph.nodes and parent not in found:
-            found[parent] = None
-            if graph.is_transparent(parent):
-                stack.extend(graph.nodes[parent].reads)
-    return tuple(found)
+def waits_on(graph: Graph, name: str) -> set[str]:
+    """The nodes that must be done before `name` may be built."""
+    return graph.looked_at((name,)) - graph.sources.keys()
 
 
 def positions_now(graph: Graph, world: World, names: Iterable[str]) -> tuple[dict[str, int], dict[str, int]]:
