@@ -178,7 +178,7 @@ def resolve_node(project: Project, name: str) -> str | list[str]:
     same = [node.id for node in nodes.values() if node.name == name]
     if len(same) == 1:
         return same[0]
-    return same or get_close_matches(name, [*(node.name for node in nodes.values()), *nodes], n=3)
+    return same or get_close_matches(name, dict.fromkeys([*(node.name for node in nodes.values()), *nodes]), n=3)
 
 
 def resolve_source(project: Project, name: str) -> str | list[str]:

@@ -28,11 +28,12 @@ def folder_of(config: Config, world: World) -> Path:
 
 def parse(config: Config, world: World) -> Project:
     """The project as it lies there. Raises DbtError, GraphError or PolicyError."""
+    folder = folder_of(config, world)
     from sao_events import dbt
     from sao_events.builds import dbt_settings
     from sao_events.deploy import with_sources
 
-    settings = dbt_settings(config, folder_of(config, world))
+    settings = dbt_settings(config, folder)
     return with_sources(dbt.load(settings, config.settings.default_config).project, config.sources)
 
 
@@ -40,11 +41,12 @@ def parse_and_select(
     config: Config, world: World, select: Sequence[str], exclude: Sequence[str]
 ) -> tuple[Project, tuple[str, ...]]:
     """The project, and the ids of the nodes that a selector in dbt's own syntax names. Raises UsageError for none."""
+    folder = folder_of(config, world)
     from sao_events import dbt
     from sao_events.builds import dbt_settings
     from sao_events.deploy import with_sources
 
-    builder = dbt.open_builder(dbt_settings(config, folder_of(config, world)))
+    builder = dbt.open_builder(dbt_settings(config, folder))
     try:
         loaded = builder.load(config.settings.default_config)
         project = with_sources(loaded.project, config.sources)

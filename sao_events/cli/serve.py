@@ -52,12 +52,12 @@ def _declare_hooks(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def serve(context: Context) -> int:
     """Serve until interrupted. Raises Busy where the port or the state folder is taken."""
-    from sao_events.service import Service
-    from sao_events.web.server import HttpServer
-
     config = _listening(context)
     if config.git is None:
         require_project(config)
+    from sao_events.service import Service
+    from sao_events.web.server import HttpServer
+
     _log_to_stderr()
     service = Service(config)
     server = HttpServer(service, config.http.host, config.http.port)
@@ -87,10 +87,11 @@ def _log_to_stderr() -> None:
 
 def watch(context: Context) -> int:
     """Watch the project's folder until interrupted."""
+    config = context.config
+    require_project(config)
     from sao_events.watch import watch as watch_project
 
-    require_project(context.config)
-    return watch_project(context.config)
+    return watch_project(config)
 
 
 def hooks_install(context: Context) -> int:
