@@ -15,6 +15,7 @@ import re
 import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from sao_events.lineage import Code, digest
@@ -38,7 +39,7 @@ _HOLDING = re.compile("[\ue000-\ue005]")
 _OPEN = re.compile(r"\{[{%#]")
 _INSIDE = re.compile(r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|[-+]?%\}|-?\}\}|[(\[{]|[)\]}]|['"]""", re.DOTALL)
 _LITERAL = re.compile(r"""('(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")""", re.DOTALL)
-_HARMLESS = re.compile(r"(?:(?:ref|source)\([^()]*\)|config\(.*\)|this(?:\.\w+)?)$", re.DOTALL)
+_HARMLESS = re.compile(r"(?:(?:ref|source)\([^()]*\)|this(?:\.\w+)?)$")
 _VALUE_BLOCK = re.compile(r"set\s+[\w.,\s]+(?:\||$)|(?:call|filter|macro|materialization|test|data_test)\b")
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
@@ -132,11 +133,12 @@ def _jinja(text: str) -> tuple[str, list[str]]:
         start, end = match.start(), _end(text, match)
         bare = text[position:start]
         out.append(bare.rstrip() if text[start + 2] == "-" else bare)
-        if match[0] == "{#":
-            out.append(_NOTE)
+        tag = "" if match[0] == "{#" else _tidy(text[start:end])
+        if tag and not _configures(tag):
+            tags.append(tag)
+            out.append(_kind(tag))
         else:
-            tags.append(_tidy(text[start:end]))
-            out.append(_kind(tags[-1]))
+            out.append(_NOTE)
         position = _skip_space(text, end) if text[end - 3] == "-" and end - start > 5 else end
     out.append(text[position:])
     return "".join(out), tags
@@ -202,6 +204,15 @@ def _inner(tag: str) -> str:
     return tag[3:-3]
 
 
+def _configures(tag: str) -> bool:
+    """Whether the tag is one call of dbt's `config`, which renders to nothing; what it sets is in the configuration."""
+    inner = _inner(tag)
+    if tag[1] == "%" or not inner.startswith("config("):
+        return False
+    depths = accumulate((char == "(") - (char == ")") for char in _LITERAL.sub("", inner)[6:])
+    return 0 not in list(depths)[:-1]
+
+
 def _kind(tag: str) -> str:
     if tag[1] == "%":
         return _STATEMENT
@@ -211,7 +222,7 @@ def _kind(tag: str) -> str:
 def _check(tags: list[str]) -> None:
     """A literal that may open or close a string or comment of the SQL makes everything behind it doubtful."""
     for inner in tags:
-        for literal in _LITERAL.findall(inner) if not inner.startswith("config(") else ():
+        for literal in _LITERAL.findall(inner):
             odd = any(literal[1:-1].count(mark) % 2 for mark in "'\"`")
             if odd or any(mark in literal for mark in ("--", "/*", "*/", "$$")):
                 raise _Doubt

@@ -1,15 +1,15 @@
-"""dbt, the build engine: its artifacts, its command line and its events. Nothing outside this package knows any of the three.
+"""dbt, the build engine: its artifacts, its command line, its events. Nothing outside this package knows any of them.
 
 What the rest of the service uses, all of it from here:
 
 `DbtSettings(project_dir, state_dir, ...)`
     Which project, with which profile, target, vars and environment, and where runs keep their files.
 `open_builder(settings, *, keep_fd=None, notify=None) -> DbtBuilder`
-    A `ports.Builder` (`start`, `reports`, `cancel`; `gated` is False) with two more methods. `load(default={}) -> Loaded` parses
-    the project and blocks while it does; call it before the first `start` and after each change of the code. `close()`
-    ends everything that was started. `select(text, exclude=None) -> tuple[str, ...]` gives the ids of the models, seeds and
-    snapshots that a selector in dbt's own syntax names. `keep_fd` is a file descriptor that every build process inherits.
-    `notify()` is called, from another thread, when `reports()` has something.
+    A `ports.Builder` (`start`, `reports`, `cancel`; `gated` is False) with three more methods. `load(default={}) ->
+    Loaded` parses the project and blocks while it does; call it before the first `start` and after each change of the
+    code. `select(text, exclude=None) -> tuple[str, ...]` gives the ids of the nodes and tests that a selector in dbt's
+    own syntax names. `close()` ends everything that was started. `keep_fd` is a file descriptor that every
+    build process inherits. `notify()` is called, from another thread, when `reports()` has something.
 `load(settings, default={}) -> Loaded`
     The same parse once, without keeping anything running.
 `Loaded(project, manifest)`
@@ -18,6 +18,7 @@ What the rest of the service uses, all of it from here:
     From a manifest that was read already. `default` is the environment's policy for nodes that declare none, `root` the
     project's folder.
 
-A project, profile or dbt that cannot be used raises `errors.DbtError` from `load`. What goes wrong in a build is a report.
-A piece's own files are in `<state_dir>/runs/<run>/<piece>/`; `dbt.log` there is dbt's whole log as plain text, written as it runs.
+A project, profile or dbt that cannot be used raises `errors.DbtError` from `load`. What goes wrong in a build is a
+report. A piece's own files are in `<state_dir>/runs/<run>/<piece>/`; `dbt.log` there is dbt's whole log as plain text,
+written as it runs.
 """

@@ -1,0 +1,119 @@
+"""A node's freshness policy and its `meta.sao` keys, from what the manifest keeps of them.
+
+dbt's manifest is not the whole truth: `config` holds an inherited block where the user wrote `freshness: null`, and an
+`updates_on` beside `build_after` only survives in `unrendered_config`.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sao_events.errors import PolicyError
+from sao_events.policy import Policy, read_policy
+
+NODE_KEYS = ("lazy", "early_cutoff")
+SOURCE_KEYS = ("static", "view")
+
+
+def policy_of(
+    node: Mapping[str, Any], sao: Mapping[str, Any], default: Mapping[str, Any], root: Path | None
+) -> tuple[Policy, list[str]]:
+    """The policy of `node` and warnings about it, each with the place. Raises PolicyError, with the place."""
+    config = declared(node) | ({"lazy": sao["lazy"]} if "lazy" in sao else {})
+    try:
+        policy, warnings = read_policy(config, node=node["name"], default=default)
+    except PolicyError as error:
+        raise PolicyError(f"{error.message} ({place(node, 'freshness', root)})", hint=error.hint) from None
+    where = place(node, "freshness", root) if warnings else ""
+    return policy, [f"{warning} ({where})" for warning in warnings]
+
+
+def declared(node: Mapping[str, Any]) -> dict[str, Any]:
+    """dbt's configuration reduced to `freshness` and `state`, each present only where it was declared."""
+    config, written = node.get("config") or {}, node.get("unrendered_config") or {}
+    found: dict[str, Any] = {}
+    if "freshness" in written or config.get("freshness") is not None:
+        found["freshness"] = _freshness(config.get("freshness"), _literal(written.get("freshness", {})))
+    if config.get("state") is not None:
+        found["state"] = config["state"]
+    return found
+
+
+def _freshness(rendered: Any, written: Any) -> Any:
+    if written is None:
+        return None
+    if not isinstance(written, Mapping):
+        return rendered or {}
+    beside = {"updates_on": written["updates_on"]} if "updates_on" in written else {}
+    if not isinstance(rendered, Mapping):
+        short = written.get("build_after")
+        return ({"build_after": short} if isinstance(short, str) else {}) | beside
+    block = rendered.get("build_after")
+    inner = written.get("build_after")
+    if beside and isinstance(block, Mapping) and not (isinstance(inner, Mapping) and "updates_on" in inner):
+        block = {key: value for key, value in block.items() if key != "updates_on"}
+    return {"build_after": block} | beside
+
+
+def _literal(written: Any) -> Any:
+    """A block written in SQL is kept as the text of a Python value; a text with Jinja in it says nothing."""
+    if not isinstance(written, str):
+        return written
+    try:
+        return ast.literal_eval(written)
+    except (ValueError, SyntaxError):
+        return {}
+
+
+def sao_keys(thing: Mapping[str, Any], keys: tuple[str, ...], root: Path | None) -> tuple[dict[str, bool], list[str]]:
+    """The keys under `meta.sao` of a node or source, and a warning for each that is not known. Raises PolicyError."""
+    block = ((thing.get("config") or {}).get("meta") or {}).get("sao", (thing.get("meta") or {}).get("sao"))
+    if block is None:
+        return {}, []
+    name = label(thing)
+    if not isinstance(block, Mapping):
+        raise PolicyError(f"{name}: meta.sao must be a mapping, not {block!r} ({place(thing, 'sao', root)})")
+    found, warnings = dict[str, bool](), list[str]()
+    for key, value in block.items():
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), keys, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
+            warnings.append(f"{name}: meta.sao has the unknown key {key}; {hint} ({place(thing, str(key), root)})")
+        elif not isinstance(value, bool):
+            where = place(thing, str(key), root)
+            raise PolicyError(f"{name}: meta.sao.{key} must be true or false, not {value!r} ({where})")
+        else:
+            found[key] = value
+    return found, warnings
+
+
+def label(thing: Mapping[str, Any]) -> str:
+    """The name that people use: a source with the name of its group."""
+    return f"{thing['source_name']}.{thing['name']}" if "source_name" in thing else str(thing["name"])
+
+
+def place(thing: Mapping[str, Any], key: str, root: Path | None) -> str:
+    """`file:line` where `key` is set for the node or source, as near as a look at its files can tell."""
+    properties = str(thing.get("patch_path") or "").partition("://")[2]
+    file = str(thing.get("original_file_path") or "")
+    for name in dict.fromkeys((properties, file) if properties else (file,)):
+        if root and (line := _line(root / name, str(thing["name"]), key)):
+            return f"{name}:{line}"
+    return properties or file
+
+
+def _line(path: Path, name: str, key: str) -> int | None:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    start = 0
+    if path.suffix in {".yml", ".yaml"}:
+        named = re.compile(rf"\s*-?\s*\{{?\s*name:\s*['\"]?{re.escape(name)}['\"]?\s*(?:[,}}#]|$)")
+        start = next((row for row, line in enumerate(lines) if named.match(line)), len(lines))
+    return next((row + 1 for row in range(start, len(lines)) if re.search(rf"\b{re.escape(key)}\b", lines[row])), None)

@@ -1,0 +1,99 @@
+"""The project's macros: which of them a text may reach, and what they read.
+
+dbt notes for a node only the macros that ran while it was parsed, not those behind `is_incremental()` or `execute`. So
+a name counts wherever it occurs inside the tags of a text, called or not. Macros of dbt and its adapters are left out:
+a new release of dbt must not read as a change of every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sao_events.fingerprint import Text, read
+from sao_events.lineage import digest
+
+# Adapters that stand on another adapter's macros.
+BASES = {
+    "redshift": ("postgres",),
+    "greenplum": ("postgres",),
+    "materialize": ("postgres",),
+    "databricks": ("spark",),
+    "synapse": ("fabric", "sqlserver"),
+    "fabric": ("sqlserver",),
+}
+NAMING = ("generate_schema_name", "generate_alias_name", "generate_database_name")  # seen in the relation's name
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A set of macros: the identity of their texts, and the texts."""
+
+    identity: str
+    texts: tuple[Text, ...]
+
+
+class Macros:
+    """The macros of a manifest that are the user's own or come with packages."""
+
+    def __init__(self, macros: Mapping[str, Any], adapter: str) -> None:
+        internal = {"dbt", *(f"dbt_{name}" for name in (adapter, *BASES.get(adapter, ())))}
+        known = {_bare(macro["name"]) for macro in macros.values() if macro["package_name"] in internal}
+        self.texts: dict[str, Text] = {}
+        self._names: dict[str, list[str]] = {}
+        self._given: dict[str, list[str]] = {}
+        overrides = list[str]()
+        for key, macro in sorted(macros.items()):
+            if macro["package_name"] in internal:
+                continue
+            name = macro["name"]
+            self.texts[key] = read(macro["macro_sql"], dialect=adapter, exact=True)
+            self._given[key] = (macro.get("depends_on") or {}).get("macros") or []
+            for known_as in {name, _bare(name)}:
+                self._names.setdefault(known_as, []).append(key)
+            if _overrides(name, known):
+                overrides.append(key)
+        self._steps: dict[str, tuple[str, ...]] = {}
+        self._reached: dict[frozenset[str], frozenset[str]] = {}
+        self._cache: dict[frozenset[str], Reach] = {}
+        self.overrides = frozenset(overrides)
+
+    def reach(self, words: Iterable[str], given: Iterable[str] = ()) -> Reach:
+        """What `words` may name, the macros `given`, those in the place of dbt's own; and all that these call."""
+        entries = {key for word in words for key in self._names.get(word, ())}
+        entries.update(key for key in given if key in self.texts)
+        start = frozenset(entries | self.overrides)
+        if start not in self._cache:
+            found = sorted(self._closure(start))
+            identity = digest(*(part for key in found for part in (key, self.texts[key].canonical))) if found else ""
+            self._cache[start] = Reach(identity, tuple(self.texts[key] for key in found))
+        return self._cache[start]
+
+    def _closure(self, start: frozenset[str]) -> set[str]:
+        found, stack = set[str](), list(start)
+        while stack:
+            key = stack.pop()
+            if key not in found:
+                found.add(key)
+                stack.extend(self._step(key))
+        return found
+
+    def _step(self, key: str) -> tuple[str, ...]:
+        if key not in self._steps:
+            called = {other for word in self.texts[key].words for other in self._names.get(word, ())}
+            called.update(other for other in self._given[key] if other in self.texts)
+            self._steps[key] = tuple(called)
+        return self._steps[key]
+
+
+def _bare(name: str) -> str:
+    """The name that `adapter.dispatch` is asked for: `star` of `default__star`."""
+    return name.partition("__")[2] or name
+
+
+def _overrides(name: str, known: set[str]) -> bool:
+    bare = _bare(name)
+    if bare in NAMING or bare.startswith(("test_", "materialization_")):
+        return False
+    return bare in known

@@ -1,0 +1,161 @@
+"""From dbt's manifest (schema v12: dbt 1.8 to 1.12 and 2.x) to a `Project`: graph, policies, identities, warnings."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, label, policy_of, sao_keys
+from sao_events.dbt.identity import Surroundings, node_parts, test_parts
+from sao_events.dbt.macros import Macros
+from sao_events.errors import DbtError
+from sao_events.fingerprint import combine
+from sao_events.graph import KINDS, Graph, Node, Source, Test
+from sao_events.project import Project
+
+BUILT = frozenset({"model", "seed", "snapshot"})
+SCHEMA = 12
+SOURCE_META = ("database", "schema", "identifier", "loaded_at_field", "loaded_at_query")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest as a dictionary. Raises DbtError where there is none or it is not JSON."""
+    collecting = gc.isenabled()
+    gc.disable()  # collecting while millions of objects are made takes longer than making them
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise DbtError(f"cannot read dbt's manifest {path}: {error.strerror}", hint="run dbt parse") from None
+    except ValueError as error:
+        raise DbtError(f"dbt's manifest {path} is damaged: {error}", hint="delete it and parse again") from None
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def read_project(
+    manifest: Mapping[str, Any],
+    *,
+    vars: Mapping[str, Any] | None = None,  # noqa: A002
+    env: Mapping[str, str] | None = None,
+    default: Mapping[str, Any] | None = None,
+    root: Path | None = None,
+) -> Project:
+    """The project that the manifest describes.
+
+    `vars` and `env` are the values that vars and environment variables have when dbt renders; only digests of those
+    that a node asks for are kept. `default` is the policy of nodes that declare none. `root` is the project's folder,
+    for the lines in warnings and for seeds that dbt did not hash. Raises DbtError, PolicyError, GraphError.
+    """
+    metadata = manifest.get("metadata") or {}
+    warnings = _check_schema(metadata)
+    adapter = metadata.get("adapter_type") or ""
+    macros = Macros(manifest.get("macros") or {}, adapter)
+    around = Surroundings(manifest, macros, adapter, vars or {}, env or {}, root)
+    sources = [_source(thing, root, warnings) for thing in (manifest.get("sources") or {}).values()]
+    nodes = [_node(thing, around, default or {}, warnings) for thing in _nodes(manifest)]
+    known = {source.id for source in sources} | {node.id for node in nodes}
+    tests = [_test(thing, around, known) for thing in _tests(manifest)]
+    graph = Graph(nodes, sources, tests)
+    warnings.extend(_unreachable(graph))
+    meta = {"dbt": metadata.get("dbt_version")}
+    return Project(graph, metadata.get("project_name") or "project", adapter, tuple(warnings), meta)
+
+
+def _check_schema(metadata: Mapping[str, Any]) -> list[str]:
+    found = re.search(r"/v(\d+)\.json$", str(metadata.get("dbt_schema_version")))
+    version = int(found[1]) if found else 0
+    if version < SCHEMA:
+        raise DbtError(
+            f"dbt's manifest has the schema version {version or 'unknown'}, not {SCHEMA} "
+            f"(written by dbt {metadata.get('dbt_version', 'of unknown version')})",
+            hint="dbt 1.10 or newer is needed",
+        )
+    newer = f"dbt's manifest has the schema version {version}, newer than the {SCHEMA} this release knows"
+    return [newer] if version > SCHEMA else []
+
+
+def _nodes(manifest: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    for thing in (manifest.get("nodes") or {}).values():
+        if thing["resource_type"] in BUILT:
+            yield thing
+    yield from (manifest.get("functions") or {}).values()
+
+
+def _tests(manifest: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    for thing in (manifest.get("nodes") or {}).values():
+        if thing["resource_type"] == "test":
+            yield thing
+    yield from (manifest.get("unit_tests") or {}).values()
+
+
+def _source(thing: Mapping[str, Any], root: Path | None, warnings: list[str]) -> Source:
+    sao, problems = sao_keys(thing, SOURCE_KEYS, root)
+    warnings.extend(problems)
+    config = thing.get("config") or {}
+    meta = {key: value for key in SOURCE_META if (value := thing.get(key) or config.get(key))}
+    return Source(
+        thing["unique_id"],
+        label(thing),
+        static=sao.get("static", False),
+        view=sao.get("view", False),
+        relation=thing.get("relation_name"),
+        meta=meta,
+    )
+
+
+def _node(thing: Mapping[str, Any], around: Surroundings, default: Mapping[str, Any], warnings: list[str]) -> Node:
+    sao, problems = sao_keys(thing, NODE_KEYS, around.root)
+    policy, doubts = policy_of(thing, sao, default, around.root)
+    warnings.extend((*problems, *doubts))
+    parts = node_parts(thing, around)
+    return Node(
+        thing["unique_id"],
+        thing["name"],
+        _kind(thing),
+        _reads(thing),
+        own=combine(parts),
+        policy=policy,
+        early_cutoff=sao.get("early_cutoff", False),
+        relation=thing.get("relation_name"),
+        path=thing.get("original_file_path"),
+        parts=parts,
+    )
+
+
+def _kind(thing: Mapping[str, Any]) -> str:
+    """A materialization that is not dbt's own counts as a table; a function owns no data, like a view."""
+    if thing["resource_type"] == "model":
+        materialized = str((thing.get("config") or {}).get("materialized"))
+        if thing.get("language") == "python":
+            return "python"
+        return materialized if materialized in KINDS else "table"
+    return "view" if thing["resource_type"] == "function" else str(thing["resource_type"])
+
+
+def _reads(thing: Mapping[str, Any]) -> tuple[str, ...]:
+    parents = (thing.get("depends_on") or {}).get("nodes") or ()
+    return tuple(dict.fromkeys(name for name in parents if name.partition(".")[0] in {*BUILT, "source", "function"}))
+
+
+def _test(thing: Mapping[str, Any], around: Surroundings, known: set[str]) -> Test:
+    unit = thing["resource_type"] == "unit_test"
+    reads = _reads(thing)[: 1 if unit else None]  # the first is the model under test, the others are made up for it
+    severity = str((thing.get("config") or {}).get("severity") or "error").lower()
+    kind = "unit" if unit else (thing.get("test_metadata") or {}).get("name") or "singular"
+    own = combine(test_parts(thing, around)).base
+    return Test(
+        thing["unique_id"], thing["name"], tuple(name for name in reads if name in known), own, severity, str(kind)
+    )
+
+
+def _unreachable(graph: Graph) -> Iterable[str]:
+    """Nodes that wait for all of their upstreams, of which none can ever change."""
+    for node in graph.nodes.values():
+        upstreams = graph.upstreams[node.id]
+        if node.policy.updates_on == "all" and upstreams and graph.unchanging.issuperset(upstreams):
+            yield f"{node.name}: updates_on is all, but nothing it reads can change; only its code will build it again"
