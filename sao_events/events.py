@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from sao_events.errors import StoreError
@@ -30,9 +31,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Base of all events; `subjects` names the nodes and sources an event is about."""
-
-    subjects: ClassVar[tuple[str, ...]] = ()
+    """Base of all events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +249,18 @@ def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
     return EVENTS[kind](**values)
 
 
+def subject(event: Event) -> str | None:
+    """The one node, source or test that an event is about; None for an event about several or none."""
+    for name in ("node", "source", "test"):
+        if (found := getattr(event, name, None)) is not None:
+            return str(found)
+    return None
+
+
 def code_to_json(code: Code) -> Any:
-    """A code identity as a JSON value: its base alone, or base and columns."""
-    return code.base if not code.columns else [code.base, [list(column) for column in code.columns]]
+    """A code identity as one string: base and columns with tabs between them; as lists where a name has a tab."""
+    parts = [code.base, *(part for column in code.columns for part in column)]
+    return "\t".join(parts) if not any("\t" in part for part in parts) else [code.base, [list(c) for c in code.columns]]
 
 
 def _plain(value: Any) -> Any:
@@ -274,11 +282,15 @@ def _default(f: Any) -> Any:
 
 
 def _code(value: Any) -> Code:
-    return (
-        Code(value)
-        if isinstance(value, str)
-        else Code(value[0], tuple((name, identity) for name, identity in value[1]))
-    )
+    if isinstance(value, str):
+        return _code_of(value)
+    return Code(value[0], tuple((name, identity) for name, identity in value[1]))
+
+
+@lru_cache(maxsize=100_000)
+def _code_of(text: str) -> Code:
+    base, *rest = text.split("\t")
+    return Code(base, tuple(zip(rest[::2], rest[1::2], strict=True)))
 
 
 def _observed(body: Mapping[str, Any]) -> Observed:

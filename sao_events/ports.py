@@ -42,6 +42,18 @@ class Store(Protocol):
     def read(self, after: int = 0, limit: int = 10_000) -> list[Recorded]:
         """Events with `seq > after`, in order."""
 
+    def find(
+        self,
+        kinds: Sequence[str] | None = None,
+        subject: str | None = None,
+        run: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Recorded]:
+        """Events of `kinds`, about the node, source or test `subject`, of the run `run`, with a `seq` below `before`;
+        newest first, at most `limit`.
+        """
+
     def last(self) -> int:
         """The `seq` of the newest event; 0 for an empty log."""
 

@@ -122,6 +122,31 @@ class StoreContract:
         assert store.read(4, limit=3) == recorded[4:7]
         assert store.read(10) == store.read(99) == []
 
+    def test_events_are_found_by_kind_subject_and_run_newest_first(self, store: Store) -> None:
+        built = e.BuildStarted("r1", "model.a", "forced", 1.0, e.Observed("f"), Code("c"))
+        events = [
+            e.DataLanded("source.x"), e.RunStarted("r1", {"model.a": "forced"}), built, e.NodeBuilt("r1", "model.a"),
+            e.NodeBuilt("r2", "model.a"), e.TestFinished("r1", "test.1", "pass"), e.DataLanded("source.y"),
+        ]  # fmt: skip
+        store.append([Draft(event, 1.0) for event in events])
+        assert [found.seq for found in store.find()] == [7, 6, 5, 4, 3, 2, 1]
+        assert [found.event for found in store.find(subject="model.a")] == [events[4], events[3], events[2]]
+        assert [found.event for found in store.find(["NodeBuilt"], "model.a", "r1")] == [events[3]]
+        assert [found.seq for found in store.find(run="r1")] == [6, 4, 3, 2]
+        assert [found.seq for found in store.find(["DataLanded", "RunStarted"], before=7)] == [2, 1]
+        assert [found.seq for found in store.find(subject="source.x")] == [1]
+        assert [found.seq for found in store.find(subject="test.1")] == [6]
+        assert [found.seq for found in store.find(limit=2)] == [7, 6]
+        assert store.find(limit=0) == store.find([]) == store.find(["Nothing'; --"]) == store.find(before=1) == []
+
+    @pytest.mark.parametrize("name", ["a", "a\tb"])
+    def test_codes_with_columns_are_read_back(self, store: Store, name: str) -> None:
+        code = Code("base", ((name, "1"), ("", "2")))
+        store.append([Draft(e.BuildStarted("r", "n", "forced", 1.0, e.Observed("f", {}, {"u": code}), code), 1.0)])
+        [event] = [found.event for found in store.read()]
+        assert isinstance(event, e.BuildStarted)
+        assert event.code == event.observed.codes["u"] == code
+
     def test_a_key_that_is_in_the_log_makes_a_duplicate(self, store: Store) -> None:
         first = store.append([landed(1, "k")])
         again = store.append([landed(2, "k"), landed(3, "other"), landed(4, "k")])

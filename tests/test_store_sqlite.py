@@ -136,8 +136,8 @@ def test_a_closed_store_says_so(path: Path, use: Callable[[Store], object]) -> N
         "UPDATE events SET key = NULL WHERE seq = 2",
         "DELETE FROM events",
         "DELETE FROM events WHERE seq = 2",
-        "INSERT OR REPLACE INTO events VALUES (1, 0, 'EngineStarted', NULL, 'x', '{}')",
-        "REPLACE INTO events VALUES (2, 0, 'EngineStarted', 'new', 'x', '{}')",
+        "INSERT OR REPLACE INTO events VALUES (1, 0, 'EngineStarted', NULL, 'x', '{}', NULL, NULL)",
+        "REPLACE INTO events VALUES (2, 0, 'EngineStarted', 'new', 'x', '{}', NULL, NULL)",
     ],
 )
 def test_no_program_can_change_the_log(store: SqliteStore, path: Path, statement: str) -> None:
@@ -150,7 +150,7 @@ def test_no_program_can_change_the_log(store: SqliteStore, path: Path, statement
 def test_no_program_can_replace_an_event_by_its_key(store: SqliteStore, path: Path) -> None:
     before = store.append([landed(1), landed(2, "k")])
     with raw(path) as other:
-        other.execute("REPLACE INTO events VALUES (NULL, 0, 'EngineStarted', 'k', 'x', '{}')")
+        other.execute("REPLACE INTO events VALUES (NULL, 0, 'EngineStarted', 'k', 'x', '{}', NULL, NULL)")
     assert store.read() == before
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from itertools import islice
 from threading import Lock
 
 from sao_events.errors import StoreError
 from sao_events.events import Recorded
+from sao_events.events import subject as about
 from sao_events.ports import Draft
 from sao_events.store.drafts import check
 
@@ -47,6 +49,24 @@ class MemoryStore:
         """See `Store.read`."""
         first = max(after, 0)
         return self._log[first : first + limit]
+
+    def find(
+        self,
+        kinds: Sequence[str] | None = None,
+        subject: str | None = None,
+        run: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Recorded]:
+        """See `Store.find`."""
+        found = (
+            recorded
+            for recorded in reversed(self._log[: None if before is None else max(before - 1, 0)])
+            if (kinds is None or type(recorded.event).__name__ in kinds)
+            and (subject is None or about(recorded.event) == subject)
+            and (run is None or getattr(recorded.event, "run", None) == run)
+        )
+        return list(islice(found, max(limit, 0)))
 
     def last(self) -> int:
         """See `Store.last`."""

@@ -16,15 +16,21 @@ from typing import Any, TypeAlias
 
 from sao_events.errors import StoreError, UsageError
 from sao_events.events import Recorded, event_from_json, event_to_json
+from sao_events.events import subject as about
 from sao_events.ports import Draft
 from sao_events.store.database import connect, explained, migrate, migrations, transaction
 from sao_events.store.drafts import check
 from sao_events.store.writer import GroupedWriter
 
-_Row: TypeAlias = tuple[Draft, tuple[float, str, str | None, str, str]]
+_Values: TypeAlias = tuple[float, str, str | None, str, str, str | None, str | None]
+_Row: TypeAlias = tuple[Draft, _Values]
 
-_INSERT = "INSERT INTO events (at, kind, key, sender, body) VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO events (at, kind, key, sender, body, subject, run) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _READ = "SELECT seq, at, kind, key, sender, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+_FIND = """
+    SELECT seq, at, kind, key, sender, body FROM events
+    WHERE {conditions} ORDER BY seq DESC LIMIT ?
+"""
 _LAST = "SELECT max(seq) FROM events"
 _PUT_PROJECT = "INSERT INTO projects (digest, body) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _GET_PROJECT = "SELECT body FROM projects WHERE digest = ?"
@@ -85,7 +91,10 @@ class SqliteStore:
 
     def read(self, after: int = 0, limit: int = 10_000) -> list[Recorded]:
         """See `Store.read`."""
-        rows = self._ask(_READ, after, limit)
+        return self._events(_READ, after, limit)
+
+    def _events(self, question: str, *values: Any) -> list[Recorded]:
+        rows = self._ask(question, *values)
         try:
             return _decoded(rows)
         except _UNREADABLE as error:
@@ -93,6 +102,22 @@ class SqliteStore:
                 f"{self.path} holds an event that cannot be read: {_first_unreadable(rows)} ({error})",
                 hint="a newer release wrote it, or the file is damaged: upgrade sao-events or restore a backup",
             ) from error
+
+    def find(
+        self,
+        kinds: Sequence[str] | None = None,
+        subject: str | None = None,
+        run: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Recorded]:
+        """See `Store.find`."""
+        # A kind that stands in a partial index must stand in the statement itself for the index to be used.
+        names = ", ".join(f"'{kind}'" for kind in kinds or () if kind.isalpha())
+        asked: list[tuple[str, Any]] = [("subject = ?", subject), ("run = ?", run), ("seq < ?", before)]
+        given = [(condition, value) for condition, value in asked if value is not None]
+        conditions = " AND ".join([f"kind IN ({names})"] * (kinds is not None) + [c for c, _ in given]) or "1"
+        return self._events(_FIND.format(conditions=conditions), *(value for _, value in given), max(limit, 0))
 
     def last(self) -> int:
         """See `Store.last`."""
@@ -148,10 +173,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _row(draft: Draft) -> tuple[float, str, str | None, str, str]:
+def _row(draft: Draft) -> _Values:
     kind, body = event_to_json(draft.event)
     try:
-        return draft.at, kind, draft.key, draft.sender, _to_json(body)
+        return draft.at, kind, draft.key, draft.sender, _to_json(body), about(draft.event), body.get("run")
     except ValueError as error:
         raise UsageError(f"the event {kind} holds a number that is not finite", hint="leave it out") from error
 

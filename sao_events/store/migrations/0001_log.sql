@@ -7,8 +7,14 @@ CREATE TABLE events (
     kind   TEXT NOT NULL,
     key    TEXT,
     sender TEXT NOT NULL,
-    body   TEXT NOT NULL
+    body   TEXT NOT NULL,
+    subject TEXT,                -- the one node, source or test that the event is about
+    run    TEXT                  -- the run that it belongs to
 );
+
+CREATE INDEX events_subject ON events (subject, seq) WHERE subject IS NOT NULL;
+CREATE INDEX events_run ON events (run, seq) WHERE run IS NOT NULL;
+CREATE INDEX events_kind ON events (kind, seq) WHERE kind IN ('EngineStarted', 'RunStarted', 'ProjectLoaded');
 
 CREATE UNIQUE INDEX events_key ON events (key) WHERE key IS NOT NULL;
 
