@@ -38,6 +38,7 @@ PORTS = ("ports", "clock")
 ADAPTERS = ("checkout", "dbt", "inputs", "store", "warehouse", "yamltext")
 SHELL = (
     "cli",
+    "compare",
     "config",
     "demo",
     "engine",
