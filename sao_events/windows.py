@@ -1,0 +1,207 @@
+"""Windows that follow the calendar: other intervals by weekday and hour, quiet hours, deadlines, and a greatest age.
+
+dbt's own `build_after` is one number, and Jinja in it is only evaluated when the project is parsed; these are
+declared in a node's `meta.sao` and hold for a service that runs for weeks. Pure: instants are UTC epoch seconds,
+local time comes from the time zone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sao_events.errors import PolicyError
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY = 24 * 60
+HORIZON = 400
+_TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of the week in local time: from `start` to `end` (minutes of the day; an end before the start is on the
+    next day) on days that begin on `weekdays` (Monday is 0).
+    """
+
+    weekdays: frozenset[int] = frozenset(range(7))
+    start: int = 0
+    end: int = DAY
+
+    def holds(self, local: datetime) -> bool:
+        """Whether the local time lies in the span."""
+        minute, today = local.hour * 60 + local.minute, local.weekday()
+        if self.start < self.end:
+            return today in self.weekdays and self.start <= minute < self.end
+        return (today in self.weekdays and minute >= self.start) or (
+            (today - 1) % 7 in self.weekdays and minute < self.end
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """When a node may be built for new data. `rules`: spans with the least seconds between builds, the first that holds
+    counts; `quiet`: spans in which no such build begins; `deadlines`: (weekdays, minute) by which it is to be fresh.
+    """
+
+    timezone: str = "UTC"
+    rules: tuple[tuple[Span, float], ...] = ()
+    quiet: tuple[Span, ...] = ()
+    deadlines: tuple[tuple[frozenset[int], int], ...] = ()
+
+    def interval(self, at: float, otherwise: float) -> float:
+        """The least seconds between builds that is in force at an instant."""
+        local = self._local(at)
+        return next((seconds for span, seconds in self.rules if span.holds(local)), otherwise)
+
+    def is_quiet(self, at: float) -> bool:
+        """Whether no build for new data begins at an instant."""
+        local = self._local(at)
+        return any(span.holds(local) for span in self.quiet)
+
+    def opens(self, clock: float, now: float, otherwise: float) -> float | None:
+        """The first instant from `now` on at which a build may begin when the last one counts from `clock`; None for
+        never.
+        """
+        edges = self._edges(now)
+        begin = now
+        for end in edges:
+            if not self.is_quiet(begin):
+                at = max(begin, clock + self.interval(begin, otherwise))
+                if at < end:
+                    return at
+            begin = end
+        return None
+
+    def next_deadline(self, after: float) -> float | None:
+        """The first deadline later than an instant."""
+        today = self._local(after).date()
+        for days in range(-1, 9):
+            day = today + timedelta(days=days)
+            for weekdays, minute in sorted(self.deadlines, key=lambda deadline: deadline[1]):
+                at = self._instant(day, minute)
+                if day.weekday() in weekdays and at > after:
+                    return at
+        return None
+
+    def _edges(self, now: float) -> Iterator[float]:
+        """The instants later than `now` at which another rule or quiet hour may hold, in order."""
+        spans = (*(span for span, _ in self.rules), *self.quiet)
+        minutes = sorted({0} | {span.start % DAY for span in spans} | {span.end % DAY for span in spans})
+        today = self._local(now).date()
+        for days in range(-1, HORIZON):
+            for minute in minutes:
+                at = self._instant(today + timedelta(days=days), minute)
+                if at > now:
+                    yield at
+
+    def _local(self, at: float) -> datetime:
+        return datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(self.timezone))
+
+    def _instant(self, day: date, minute: int) -> float:
+        moment = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self.timezone)) + timedelta(minutes=minute)
+        return moment.timestamp()
+
+
+def read_calendar(block: Mapping[str, Any], node: str) -> Calendar | None:
+    """The calendar that a node's `meta.sao` declares with `timezone`, `window`, `quiet` and `fresh_by`; None where it
+    has none.
+
+    Raises PolicyError naming the node and the key.
+    """
+    if not {"window", "quiet", "fresh_by"} & block.keys():
+        return None
+    timezone = str(block.get("timezone", "UTC"))
+    try:
+        ZoneInfo(timezone)
+    except (ValueError, OSError, KeyError):
+        raise PolicyError(f"{node}: meta.sao.timezone: there is no time zone {timezone}") from None
+    rules = tuple(_rule(rule, node) for rule in _list(block.get("window", ()), node, "window"))
+    quiet = tuple(_span(span, node, "quiet") for span in _list(block.get("quiet", ()), node, "quiet"))
+    deadlines = tuple(_deadline(item, node) for item in _list(block.get("fresh_by", ()), node, "fresh_by"))
+    made = Calendar(timezone, rules, quiet, deadlines)
+    if made.opens(0.0, 0.0, 0.0) is None:
+        raise PolicyError(f"{node}: meta.sao.quiet leaves no time in which the node may be built")
+    return made
+
+
+def _list(value: Any, node: str, key: str) -> list[Any]:
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, (Mapping, str)):
+        return [value]
+    raise PolicyError(f"{node}: meta.sao.{key} must be a list, not {value!r}")
+
+
+def _rule(block: Any, node: str) -> tuple[Span, float]:
+    if not isinstance(block, Mapping) or "every" not in block:
+        raise PolicyError(
+            f"{node}: meta.sao.window: each entry needs `every`, such as {{weekdays: mon-fri, every: 1h}}"
+        )
+    return _span({key: value for key, value in block.items() if key != "every"}, node, "window"), _seconds(
+        block["every"], node
+    )
+
+
+def _span(block: Any, node: str, key: str) -> Span:
+    if isinstance(block, str):
+        block = {"between": block}
+    if not isinstance(block, Mapping) or block.keys() - {"weekdays", "between"}:
+        raise PolicyError(f"{node}: meta.sao.{key}: known are weekdays and between, not {block!r}")
+    start, end = _between(block.get("between", "00:00-24:00"), node, key)
+    return Span(_weekdays(block.get("weekdays", "mon-sun"), node, key), start, end)
+
+
+def _deadline(block: Any, node: str) -> tuple[frozenset[int], int]:
+    if isinstance(block, str):
+        block = {"at": block}
+    if not isinstance(block, Mapping) or "at" not in block or block.keys() - {"at", "weekdays"}:
+        raise PolicyError(
+            f'{node}: meta.sao.fresh_by: known are at and weekdays, such as {{at: "07:00", weekdays: mon-fri}}'
+        )
+    return _weekdays(block.get("weekdays", "mon-sun"), node, "fresh_by"), _minute(str(block["at"]), node, "fresh_by")
+
+
+def _between(text: Any, node: str, key: str) -> tuple[int, int]:
+    start, dash, end = str(text).partition("-")
+    if not dash:
+        raise PolicyError(f'{node}: meta.sao.{key}: between is "HH:MM-HH:MM", not {text!r}')
+    found = _minute(start.strip(), node, key), _minute(end.strip(), node, key)
+    if found[0] == found[1]:
+        raise PolicyError(f"{node}: meta.sao.{key}: between {text} is empty")
+    return found
+
+
+def _minute(text: str, node: str, key: str) -> int:
+    match = _TIME.fullmatch(text)
+    minute = int(match[1]) * 60 + int(match[2]) if match else DAY + 1
+    if minute > DAY:
+        raise PolicyError(f"{node}: meta.sao.{key}: {text!r} is not a time of day such as 07:00 (in quotes)")
+    return minute
+
+
+def _weekdays(value: Any, node: str, key: str) -> frozenset[int]:
+    names: Iterable[Any] = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    found: set[int] = set()
+    for name in names:
+        first, _, last = str(name).strip().lower().partition("-")
+        try:
+            begin, end = DAYS.index(first), DAYS.index(last or first)
+        except ValueError:
+            raise PolicyError(
+                f"{node}: meta.sao.{key}: weekdays are {', '.join(DAYS)} or mon-fri, not {name!r}"
+            ) from None
+        found |= {day % 7 for day in range(begin, end + 1 if end >= begin else end + 8)}
+    return frozenset(found)
+
+
+def _seconds(text: Any, node: str) -> float:
+    match = re.fullmatch(r"(\d+)\s*([smhdw])", str(text))
+    if match is None:
+        raise PolicyError(f"{node}: meta.sao.window: every is a duration such as 30m, 4h or 1d, not {text!r}")
+    return float(int(match[1]) * _UNITS[match[2]])

@@ -1,0 +1,151 @@
+"""Windows that follow the calendar, checked by hand and, over random calendars, minute by minute."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sao_events.errors import PolicyError
+from sao_events.windows import Calendar, Span, read_calendar
+
+BERLIN = ZoneInfo("Europe/Berlin")
+HOUR = 3600.0
+
+
+def berlin(text: str) -> float:
+    """A local time in Berlin, such as `2026-01-09 20:00` (a Friday), as an instant."""
+    return datetime.fromisoformat(text).replace(tzinfo=BERLIN).timestamp()
+
+
+def calendar(**block: Any) -> Calendar:
+    """The calendar that a node's `meta.sao` declares, in Berlin."""
+    made = read_calendar({"timezone": "Europe/Berlin", **block}, "m")
+    assert made is not None
+    return made
+
+
+def test_without_rules_the_windows_own_length_counts() -> None:
+    made = calendar(quiet=[{"weekdays": "sun", "between": "03:00-03:01"}])
+    clock = berlin("2026-01-09 20:00")
+    assert made.opens(clock, clock, 4 * HOUR) == clock + 4 * HOUR
+    assert made.opens(clock, clock + 5 * HOUR, 4 * HOUR) == clock + 5 * HOUR
+
+
+def test_another_interval_at_the_weekend() -> None:
+    made = calendar(window=[{"weekdays": "sat,sun", "every": "48h"}])
+    friday = berlin("2026-01-09 20:00")
+    assert made.opens(friday, friday, HOUR) == berlin("2026-01-09 21:00")
+    # From Friday 23:30 an hour ends on Saturday, where 48 hours count: they end on Sunday at 23:30.
+    late = berlin("2026-01-09 23:30")
+    assert made.opens(late, late, HOUR) == berlin("2026-01-11 23:30")
+    # On Monday the hour counts again, and has long passed.
+    noon = berlin("2026-01-11 12:00")
+    assert made.opens(noon, noon, HOUR) == berlin("2026-01-12 00:00")
+
+
+def test_the_first_rule_that_holds_counts() -> None:
+    made = calendar(window=[{"between": "09:00-17:00", "every": "15m"}, {"weekdays": "mon-fri", "every": "2h"}])
+    assert made.interval(berlin("2026-01-05 10:00"), 9.0) == 900.0
+    assert made.interval(berlin("2026-01-05 17:00"), 9.0) == 7200.0
+    assert made.interval(berlin("2026-01-10 18:00"), 9.0) == 9.0
+
+
+def test_nothing_begins_in_quiet_hours() -> None:
+    made = calendar(quiet="22:00-06:00")
+    assert made.opens(0.0, berlin("2026-01-05 23:00"), 0.0) == berlin("2026-01-06 06:00")
+    assert made.opens(0.0, berlin("2026-01-06 05:59"), 0.0) == berlin("2026-01-06 06:00")
+    assert made.opens(0.0, berlin("2026-01-05 21:59"), 0.0) == berlin("2026-01-05 21:59")
+
+
+def test_a_quiet_night_belongs_to_the_day_it_begins_on() -> None:
+    made = calendar(quiet=[{"weekdays": "fri", "between": "22:00-06:00"}])
+    assert made.is_quiet(berlin("2026-01-10 05:00"))  # Saturday morning
+    assert not made.is_quiet(berlin("2026-01-09 05:00"))  # Friday morning
+
+
+def test_the_clock_change_keeps_local_times() -> None:
+    made = calendar(quiet="22:00-06:00")
+    # In the night to 29 March 2026 clocks go from 02:00 to 03:00: the night has one hour less.
+    start, end = berlin("2026-03-28 22:00"), berlin("2026-03-29 06:00")
+    assert made.opens(0.0, start, 0.0) == end
+    assert end - start == 7 * HOUR
+
+
+def test_deadlines() -> None:
+    made = calendar(fresh_by=[{"at": "07:00", "weekdays": "mon-fri"}, {"at": "12:00", "weekdays": "sat"}])
+    assert made.next_deadline(berlin("2026-01-09 06:00")) == berlin("2026-01-09 07:00")
+    assert made.next_deadline(berlin("2026-01-09 07:00")) == berlin("2026-01-10 12:00")
+    assert made.next_deadline(berlin("2026-01-10 12:00")) == berlin("2026-01-12 07:00")
+
+
+def test_no_deadline_where_none_is_declared() -> None:
+    assert calendar(quiet="22:00-06:00").next_deadline(0.0) is None
+
+
+def test_weekdays_may_wrap() -> None:
+    made = calendar(window=[{"weekdays": "sat-mon", "every": "1h"}])
+    assert made.rules[0][0].weekdays == {5, 6, 0}
+
+
+def test_what_declares_nothing_has_no_calendar() -> None:
+    assert read_calendar({"lazy": True, "timezone": "Europe/Berlin"}, "m") is None
+
+
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        ({"timezone": "Mars/Olympus", "quiet": "22:00-06:00"}, "no time zone Mars/Olympus"),
+        ({"quiet": "22:00"}, "HH:MM-HH:MM"),
+        ({"quiet": "25:00-26:00"}, "25:00"),
+        ({"quiet": "06:00-06:00"}, "empty"),
+        ({"quiet": ["00:00-12:00", "12:00-24:00"]}, "leaves no time"),
+        ({"quiet": 7}, "must be a list"),
+        ({"window": [{"weekdays": "mon"}]}, "every"),
+        ({"window": [{"every": "soon"}]}, "soon"),
+        ({"window": [{"every": "1h", "weekday": "mon"}]}, "weekdays and between"),
+        ({"window": [{"every": "1h", "weekdays": "monday"}]}, "monday"),
+        ({"fresh_by": 420}, "must be a list"),
+        ({"fresh_by": [{"by": "07:00"}]}, "fresh_by"),
+    ],
+)
+def test_what_cannot_be_understood_is_named(block: dict[str, Any], says: str) -> None:
+    with pytest.raises(PolicyError, match=r"m: meta\.sao") as caught:
+        read_calendar(block, "m")
+    assert says in str(caught.value)
+
+
+SPANS = st.builds(
+    Span,
+    st.frozensets(st.integers(0, 6), min_size=1),
+    st.integers(0, 95).map(lambda quarter: quarter * 15),
+    st.integers(1, 96).map(lambda quarter: quarter * 15),
+).filter(lambda span: span.start != span.end)
+CALENDARS = st.builds(
+    Calendar,
+    st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu"]),
+    st.lists(st.tuples(SPANS, st.sampled_from([900.0, 7200.0, 90000.0])), max_size=3).map(tuple),
+    st.lists(SPANS, max_size=2).map(tuple),
+)
+QUARTERS = st.integers(1_774_000_000 // 900, 1_776_000_000 // 900).map(lambda quarter: quarter * 900.0)  # March 2026
+
+
+@given(CALENDARS, QUARTERS, st.integers(0, 400), st.sampled_from([0.0, 900.0, 36000.0]))
+def test_it_opens_at_the_first_instant_at_which_it_may(
+    made: Calendar, clock: float, later: int, otherwise: float
+) -> None:
+    now = clock + later * 900.0
+
+    def may(at: float) -> bool:
+        return not made.is_quiet(at) and at >= clock + made.interval(at, otherwise)
+
+    found = made.opens(clock, now, otherwise)
+    walked = next((at for at in (now + step * 900.0 for step in range(3000)) if may(at)), None)
+    if walked is None:
+        assert found is None or found > now + 2999 * 900.0
+    else:
+        assert found == walked
