@@ -15,6 +15,7 @@ import re
 import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -80,6 +81,7 @@ def canonical(text: str, jinja: bool = True, *, dialect: str = "", exact: bool =
     return read(text, jinja, dialect=dialect, exact=exact).canonical
 
 
+@lru_cache(maxsize=16384)  # most texts are as they were when the project is read again
 def read(text: str, jinja: bool = True, *, dialect: str = "", exact: bool = False) -> Text:
     """Read a template once: canonical form, and what its tags mention. `dialect` is the name of dbt's adapter."""
     try:

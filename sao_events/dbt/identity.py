@@ -39,6 +39,7 @@ DEFAULTS: Mapping[str, Any] = {
 DESCRIBES = ("description", "columns", "tags", "meta", "docs", "group", "access", "fqn", "constraints", "version")
 COLUMN_NOTES = frozenset({"description", "meta", "tags", "doc_blocks", "config", "data_type", "constraints", "quote"})
 _ITSELF = frozenset({"model", "meta", "meta_get", "tags"})
+_WHERE = re.compile(r"(\bget_where_subquery)\((?:ref|source)\([^()]*\)\)")  # the same for all tests, but for the name
 _ITSELF_IN_MACRO = re.compile(r"\bmodel\s*[.\[]|\b(?:meta|meta_get|tags)\b")
 
 
@@ -91,8 +92,8 @@ def test_parts(test: Mapping[str, Any], around: Surroundings) -> dict[str, str]:
     """The parts of a data test or unit test."""
     config = test.get("config") or {}
     body = read(test.get("raw_code") or "", dialect=around.adapter)
-    arguments = [read(text, dialect=around.adapter) for text in _strings(test.get("test_metadata"))]
-    texts = (body, *arguments)
+    given = [text for text in _strings(test.get("test_metadata"), config.get("where")) if "{" in text]
+    texts = (body, *(read(_WHERE.sub(r"\1()", text), dialect=around.adapter) for text in given))
     reach = around.macros.reach((word for text in texts for word in text.words), _macros(test))
     found = {
         "sql": body.canonical,
