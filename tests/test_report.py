@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 from sao_events import report
-from sao_events.events import Event, Recorded, TestFinished
+from sao_events.events import Recorded, TestFinished
 from sao_events.graph import Graph, Node, Source
 from sao_events.plan import plan
 from sao_events.policy import Settings
@@ -35,50 +34,28 @@ tests:
 """
 
 
-def subjects(event: Event) -> set[str]:
-    """The node, source or test that an event is about."""
-    return {getattr(event, name) for name in ("node", "source", "test") if hasattr(event, name)}
+class Story(Protocol):
+    """Runs the shop through a timeline and gives the view of its end and the look into its log."""
 
-
-def finder(log: Sequence[Recorded]) -> Find:
-    """The store's look-up over a log at hand."""
-
-    def find(
-        kinds: Sequence[str] | None = None,
-        subject: str | None = None,
-        run: str | None = None,
-        before: int | None = None,
-        limit: int = 100,
-    ) -> list[Recorded]:
-        return [
-            item
-            for item in reversed(log)
-            if (kinds is None or type(item.event).__name__ in kinds)
-            and (subject is None or subject in subjects(item.event))
-            and (run is None or getattr(item.event, "run", None) == run)
-            and (before is None or item.seq < before)
-        ][:limit]
-
-    return find
-
-
-Story = Callable[[str], tuple[View, Find]]
+    def __call__(self, rest: str, settings: str = "") -> tuple[View, Find]:
+        """`rest` are the events and until when, `settings` more of these."""
 
 
 @pytest.fixture
 def story(tmp_path: Path) -> Story:
     """Runs the shop through a timeline and gives the view of its end."""
 
-    def tell(rest: str) -> tuple[View, Find]:
+    def tell(rest: str, settings: str = "") -> tuple[View, Find]:
         path = tmp_path / "story.yaml"
-        path.write_text(PROJECT + rest, encoding="utf-8")
+        project = PROJECT.replace("settings: {", f"settings: {{{settings}, " if settings else "settings: {")
+        path.write_text(project + rest, encoding="utf-8")
         [scenario] = read_scenarios(path)
         simulation = Simulation(scenario)
-        timeline = simulation.run()
+        simulation.run()
         engine = simulation.engine
         simulation.clock.set(scenario.expected.until)
         view = View("prod", engine.project, engine.world, engine.settings, simulation.clock.now())
-        return view, finder(timeline.log)
+        return view, simulation.store.find
 
     return tell
 
@@ -217,6 +194,52 @@ def test_why_of_a_changed_code_shows_the_load_of_the_project(story: Story) -> No
         "ProjectLoaded",
         "2026-01-05T09:00:00.000Z",
     )
+
+
+def test_why_of_a_change_upstream_shows_the_build_and_the_load_before_it(story: Story) -> None:
+    view, find = story(
+        "events: [{at: +0m, job: all}, {at: +1h, edit: orders, change: sql}, {at: +2h, job: one, select: [orders]}]\n"
+        "expect: {until: +3h}\n",
+        settings="trigger: jobs",
+    )
+    answer = report.why(view, find, "mart")
+    assert (answer["action"], answer["reason"]) == ("build", "upstream_code_changed")
+    changed, *more = answer["because"]
+    assert more == []
+    assert (changed["what"], changed["about"], changed["event"]["kind"]) == ("code", "orders", "NodeBuilt")
+    [loaded] = changed["because"]
+    assert (loaded["event"]["kind"], loaded["event"]["at"]) == ("ProjectLoaded", "2026-01-05T09:00:00.000Z")
+
+
+def test_why_of_a_retry_shows_the_failure_and_what_arrived_through_a_view(story: Story) -> None:
+    view, find = story(
+        "events: [{at: +0m, job: all}, {at: +1h, fail: orders}, {at: +1h, land: raw.orders}, {at: +1h, job: all},\n"
+        "  {at: +2h, land: raw.orders, load_id: l2}]\nexpect: {until: +3h}\n",
+        settings="trigger: jobs",
+    )
+    answer = report.why(view, find, "orders")
+    assert (answer["reason"], answer["evidence"]["arrived"]) == ("retry", ["stg"])
+    arrived, failure = answer["because"]
+    assert (failure["what"], failure["event"]["kind"]) == ("failure", "NodeFailed")
+    assert (arrived["what"], arrived["about"]) == ("view", "stg")
+    [landed] = arrived["because"]
+    assert landed["event"]["data"]["load_id"] == "l2"
+
+
+def test_why_of_a_test_that_failed_shows_it(story: Story) -> None:
+    view, find = story(
+        "events: [{at: +1h, fail_test: t_orders}, {at: +1h, land: raw.orders}]\nexpect: {until: +1h5m}\n"
+    )
+    [cause] = report.why(view, find, "orders")["because"]
+    assert (cause["event"]["kind"], cause["event"]["data"]["fails"]) == ("TestFinished", ["orders"])
+
+
+def test_why_of_a_missing_relation_shows_who_saw_it(story: Story) -> None:
+    view, find = story(
+        "events: [{at: +0m, job: all}, {at: +1h, drop: orders}]\nexpect: {until: +2h}\n", settings="trigger: jobs"
+    )
+    [cause] = report.why(view, find, "orders")["because"]
+    assert (cause["what"], cause["event"]["data"]) == ("relation", {"node": "orders"})
 
 
 def test_why_of_a_blocked_node_shows_what_is_not_ready(story: Story) -> None:

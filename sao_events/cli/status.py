@@ -12,7 +12,7 @@ from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of, span
 from sao_events.cli.project import parse
 from sao_events.cli.record import node_ids, opened
-from sao_events.report import Find, View
+from sao_events.report import View
 
 STATUS_EXAMPLES = """  sao-events status                     every node: what is decided, why, how old, when next
   sao-events status --json | jq '.nodes[] | select(.action == "wait")'"""
@@ -46,17 +46,12 @@ def why(context: Context) -> int:
         view = _view(context, record.view(context))
         assert view.project is not None
         [node] = node_ids(view.project, [context.args.node])
-        answer = report.why(view, _find(record.store), node)
+        answer = report.why(view, record.store.find, node)
     if context.out.as_json:
         context.out.json(answer)
     else:
         _show_why(context, answer)
     return 0
-
-
-def _find(store: Any) -> Find:
-    found: Find = store.find
-    return found
 
 
 def _view(context: Context, view: View) -> View:
