@@ -22,3 +22,29 @@ A project, profile or dbt that cannot be used raises `errors.DbtError` from `loa
 report. A piece's own files are in `<state_dir>/runs/<run>/<piece>/`; `dbt.log` there is dbt's whole log as plain text,
 written as it runs.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
+
+from sao_events.dbt.builder import DbtBuilder, Loaded
+from sao_events.dbt.cold import ColdBuilder
+from sao_events.dbt.manifest import read_manifest, read_project
+from sao_events.dbt.settings import DbtSettings
+
+__all__ = ["DbtBuilder", "DbtSettings", "Loaded", "load", "open_builder", "read_manifest", "read_project"]
+
+
+def open_builder(
+    settings: DbtSettings, *, keep_fd: int | None = None, notify: Callable[[], None] | None = None
+) -> DbtBuilder:
+    """The builder that the settings ask for. Raises DbtError where it cannot work here."""
+    return ColdBuilder(settings, keep_fd=keep_fd, notify=notify)
+
+
+def load(settings: DbtSettings, default: Mapping[str, Any] | None = None) -> Loaded:
+    """Parse the project once."""
+    with closing(ColdBuilder(settings)) as builder:
+        return builder.load(default)

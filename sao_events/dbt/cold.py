@@ -1,0 +1,214 @@
+"""Runs dbt as a process of its own for every parse and every build: any dbt that can be started, on POSIX."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sao_events.dbt import guard
+from sao_events.dbt.builder import DbtBuilder, Loaded, changed_on_disk, parse_error, read_parsed
+from sao_events.dbt.command import (
+    MANIFEST,
+    build_arguments,
+    keep_parse,
+    list_arguments,
+    parse_arguments,
+    parse_folder,
+    prepare,
+    reuse_parse,
+    tidy,
+)
+from sao_events.dbt.log import Follower
+from sao_events.errors import DbtError, SaoError
+from sao_events.ports import Piece, PieceEnded
+from sao_events.project import Project
+
+EVENTS = ("--log-format", "json", "--log-level", "debug")
+
+
+class Build(NamedTuple):
+    """A piece that runs."""
+
+    follower: Follower
+    process: subprocess.Popen[str]
+    thread: threading.Thread
+
+
+class ColdBuilder(DbtBuilder):
+    """The subprocess runner."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._builds: dict[str, Build] = {}
+        self._asked: set[subprocess.Popen[str]] = set()
+        self._closed = False
+        self._parsing = threading.Lock()
+
+    def load(self, default: Mapping[str, Any] | None = None) -> Loaded:
+        self.settings.check()
+        with self._parsing:
+            code, events, output = self._ask(parse_arguments(self.settings))
+            manifest = parse_folder(self.settings) / "target" / MANIFEST
+            if code or not manifest.exists():
+                raise parse_error(self.settings, said_by(events, output) or f"dbt parse ended with status {code}")
+            keep_parse(self.settings)
+            return read_parsed(self.settings, manifest, default)
+
+    def select(self, text: str, exclude: str | None = None) -> tuple[str, ...]:
+        self.settings.check()
+        code, events, output = self._ask(list_arguments(self.settings, text, exclude))
+        if code:
+            raise DbtError(f"dbt does not understand the selector {text}:\n{said_by(events, output)}")
+        return tuple(name for event in events if (name := _listed(event)) is not None)
+
+    def start(self, piece: Piece, project: Project) -> None:
+        try:
+            folder = prepare(self.settings, piece)
+            reuse_parse(self.settings, folder)
+            process = self._spawn([*build_arguments(self.settings, piece, folder), *EVENTS])
+        except (OSError, SaoError) as error:
+            self.report([PieceEnded(piece.id, "error", str(error))])
+            return
+        manifest = folder / "target" / MANIFEST
+        follower = Follower(piece, lambda: changed_on_disk(self.settings, manifest, project, piece))
+        thread = threading.Thread(target=self._follow, args=(piece, folder), name=f"dbt {piece.id}", daemon=True)
+        with self.lock:
+            self._builds[piece.id] = Build(follower, process, thread)
+        thread.start()
+
+    def cancel(self, run: str) -> None:
+        with self.lock:
+            builds = [build for build in self._builds.values() if build.follower.piece.run == run]
+        for build in builds:
+            self._stop(build)
+
+    def close(self) -> None:
+        with self.lock:
+            self._closed = True
+            builds, asked = list(self._builds.values()), list(self._asked)
+        for process in asked:
+            _hang_up(process)
+        for build in builds:
+            self._stop(build)
+        for build in builds:
+            build.thread.join()
+
+    def _stop(self, build: Build) -> None:
+        build.follower.cancelled = True
+        _hang_up(build.process)
+
+    def _follow(self, piece: Piece, folder: Path) -> None:
+        with self.lock:
+            follower, process, _ = self._builds[piece.id]
+        output: deque[str] = deque(maxlen=200)
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                event = read_event(line)
+                if event is None:
+                    output.append(line)
+                else:
+                    self.report(follower.event(*event))
+        code = exit_code(process)
+        _hang_up(process)
+        said = "".join(output)
+        with contextlib.suppress(OSError), (folder / "dbt.log").open("a", encoding="utf-8") as log:
+            log.write(said)
+        reports = follower.end(code, said)
+        tidy(folder)
+        with self.lock:
+            del self._builds[piece.id]
+        self.report(reports)
+
+    def _ask(self, arguments: list[str]) -> tuple[int, list[dict[str, Any]], str]:
+        """Run dbt to its end: exit status, events, and what it printed beside them."""
+        process = self._spawn([*arguments, *EVENTS])
+        with self.lock:
+            self._asked.add(process)
+        try:
+            assert process.stdout is not None
+            with process.stdout:
+                lines = process.stdout.readlines()
+            code = exit_code(process)
+        finally:
+            _hang_up(process)
+            with self.lock:
+                self._asked.discard(process)
+        events = [_json(line) for line in lines]
+        output = "".join(line for line, event in zip(lines, events, strict=True) if event is None)
+        return code, [event for event in events if event is not None], output
+
+    def _spawn(self, arguments: list[str]) -> subprocess.Popen[str]:
+        if self._closed:
+            raise DbtError("the builder is closed")
+        kept = () if self.keep_fd is None else (self.keep_fd,)
+        watch = [sys.executable, "-I", "-S", guard.__file__, str(self.settings.grace), ",".join(map(str, kept))]
+        return subprocess.Popen(
+            [*watch, self.settings.executable(), *arguments],
+            cwd=self.settings.project_dir,
+            env=self.settings.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+            pass_fds=kept,
+        )
+
+
+def read_event(line: str) -> tuple[str, str, str, dict[str, Any]] | None:
+    """Name, level, text and data of one line of dbt's log; None for a line that is no event."""
+    body = _json(line)
+    if body is None:
+        return None
+    info = body["info"]
+    return str(info.get("name")), str(info.get("level")), str(info.get("msg")), body.get("data") or {}
+
+
+def said_by(events: list[dict[str, Any]], output: str) -> str:
+    """Why dbt gave up: its last word, else everything it called an error, else whatever it printed."""
+    last = [event["data"]["exc"] for event in events if (event.get("data") or {}).get("exc")]
+    errors = [str(event["info"].get("msg")) for event in events if event["info"].get("level") == "error"]
+    return last[-1] if last else "\n".join(errors[:20]) or output[-4000:]
+
+
+def exit_code(process: subprocess.Popen[str]) -> int:
+    """The exit status of the command behind the guard; negative for a signal."""
+    code = process.wait()
+    return 128 - code if code > 128 else code
+
+
+def _json(line: str) -> dict[str, Any] | None:
+    start = line.find('{"')
+    if start < 0 or '"info"' not in line:
+        return None
+    try:
+        body = json.loads(line[start:])
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) and isinstance(body.get("info"), dict) else None
+
+
+def _listed(event: Mapping[str, Any]) -> str | None:
+    """The id in an event that lists a node, which holds one JSON line."""
+    text = str((event.get("data") or {}).get("msg") or "")
+    try:
+        return str(json.loads(text)["unique_id"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _hang_up(process: subprocess.Popen[str]) -> None:
+    """Close the guard's input: it ends what still runs."""
+    if process.stdin is not None and not process.stdin.closed:
+        with contextlib.suppress(OSError):
+            process.stdin.close()

@@ -1,0 +1,134 @@
+"""dbt's command line: what to parse or build, where its files go, and the files that say what to select."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+from sao_events.dbt.settings import DbtSettings
+from sao_events.ports import Piece
+
+RESULTS = "run_results.json"
+MANIFEST = "manifest.json"
+PARTIAL = "partial_parse.msgpack"
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+# dbt's own selectors take time in proportion to their number times that of the nodes; this one does not.
+_SELECT = ("--select", "result:error", "--indirect-selection", "empty")
+
+
+def plain(text: str) -> str:
+    """`text` without colours, backtraces of nothing, and space at its ends."""
+    lines = _COLOUR.sub("", text).splitlines()
+    return "\n".join(line for line in lines if not re.match(r"\s*\d+: <unknown>|\s+at \./|\s*\d+: \w+$", line)).strip()
+
+
+def parse_folder(settings: DbtSettings) -> Path:
+    """Where the project is parsed to."""
+    return settings.state_dir.absolute() / "parse"
+
+
+def piece_folder(settings: DbtSettings, piece: Piece) -> Path:
+    """Where a piece keeps its files; names of runs and pieces are made safe for file systems."""
+    return settings.state_dir.absolute() / "runs" / quote(piece.run, safe=" ") / quote(piece.id, safe=" ")
+
+
+def parse_arguments(settings: DbtSettings) -> list[str]:
+    """`dbt parse`, without the executable."""
+    folder = parse_folder(settings)
+    return ["parse", *_common(settings), "--target-path", str(folder / "target"), "--log-path", str(folder)]
+
+
+def list_arguments(settings: DbtSettings, select: str, exclude: str | None) -> list[str]:
+    """`dbt ls` of one selector, one JSON line with the id for each node."""
+    folder = parse_folder(settings)
+    where = ["--target-path", str(folder / "target"), "--log-path", str(folder)]
+    chosen = ["--select", *select.split(), *(["--exclude", *exclude.split()] if exclude else [])]
+    return ["ls", *_common(settings), *where, *chosen, "--output", "json", "--output-keys", "unique_id"]
+
+
+def build_arguments(settings: DbtSettings, piece: Piece, folder: Path) -> list[str]:
+    """`dbt build` of exactly the nodes and tests of the piece. Where there are only tests it is `dbt test`: a build
+    does not run a unit test without its model."""
+    refresh = ["--full-refresh"] if piece.full_refresh and piece.nodes else []
+    where = ["--target-path", str(folder / "target"), "--log-path", str(folder), "--state", str(folder / "selection")]
+    return ["build" if piece.nodes else "test", *_common(settings), *where, *_SELECT, "--no-fail-fast", *refresh]
+
+
+def prepare(settings: DbtSettings, piece: Piece) -> Path:
+    """Make the piece's folder with its selection and what was parsed before. Raises OSError."""
+    folder = piece_folder(settings, piece)
+    (folder / "selection").mkdir(parents=True, exist_ok=True)
+    (folder / "target").mkdir(exist_ok=True)
+    (folder / "dbt.log").touch()
+    (folder / "selection" / RESULTS).write_text(selection((*piece.nodes, *piece.tests)), encoding="utf-8")
+    return folder
+
+
+def reuse_parse(settings: DbtSettings, folder: Path) -> None:
+    """Give the piece what was parsed last, so that only what changed since is parsed again."""
+    with contextlib.suppress(OSError):
+        shutil.copyfile(parse_folder(settings) / PARTIAL, folder / "target" / PARTIAL)
+
+
+def keep_parse(settings: DbtSettings) -> None:
+    """Keep what was just parsed apart from where the next parse writes."""
+    folder = parse_folder(settings)
+    with contextlib.suppress(OSError):
+        shutil.copyfile(folder / "target" / PARTIAL, folder / f"{PARTIAL}.new")
+        (folder / f"{PARTIAL}.new").replace(folder / PARTIAL)
+
+
+def tidy(folder: Path) -> None:
+    """Remove from a finished piece what is large and can be made again; log and compiled SQL stay."""
+    for name in (PARTIAL, MANIFEST, "semantic_manifest.json", "graph_summary.json", "graph.gpickle", "perf_info.json"):
+        with contextlib.suppress(OSError):
+            (folder / "target" / name).unlink(missing_ok=True)
+
+
+def selection(ids: Iterable[str]) -> str:
+    """A file of results in which exactly `ids` have failed."""
+    blank = {
+        "status": "error",
+        "timing": [],
+        "thread_id": "",
+        "execution_time": 0.0,
+        "adapter_response": {},
+        "message": None,
+        "failures": None,
+        "compiled": None,
+        "compiled_code": None,
+        "relation_name": None,
+        "batch_results": None,
+    }
+    body = {
+        "metadata": {
+            "dbt_schema_version": "https://schemas.getdbt.com/dbt/run-results/v6.json",
+            "dbt_version": "1.10.0",
+            "generated_at": "2026-01-01T00:00:00Z",
+            "invocation_id": "00000000-0000-0000-0000-000000000000",
+            "env": {},
+        },
+        "results": [{**blank, "unique_id": name} for name in ids],
+        "elapsed_time": 0.0,
+        "args": {"command": "build", "which": "build", "__other__": {}},  # dbt 2 selects nothing without it
+    }
+    return json.dumps(body)
+
+
+def _common(settings: DbtSettings) -> list[str]:
+    found = ["--project-dir", str(settings.project_dir.absolute())]
+    if settings.profiles_dir:
+        found += ["--profiles-dir", str(settings.profiles_dir.absolute())]
+    for flag, value in (("--profile", settings.profile), ("--target", settings.target)):
+        found += [flag, value] if value else []
+    if settings.vars:
+        found += ["--vars", json.dumps(dict(settings.vars), default=str)]
+    if settings.threads:
+        found += ["--threads", str(settings.threads)]
+    return [*found, "--no-use-colors", "--no-quiet", "--log-level-file", "debug", "--log-format-file", "text"]

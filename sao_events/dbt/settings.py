@@ -1,0 +1,122 @@
+"""Which dbt runs where: the project, its profile and target, and the environment that dbt sees."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from sao_events.errors import DbtError
+
+# Set in somebody's shell these would make dbt build less than it is asked for, something else, or say nothing of it.
+LEFT_OUT = (
+    "DBT_EMPTY",
+    "DBT_EXCLUDE",
+    "DBT_EXCLUDE_RESOURCE_TYPES",
+    "DBT_RESOURCE_TYPES",
+    "DBT_SAMPLE",
+    "DBT_SELECT",
+    "DBT_SELECTOR",
+    "DBT_EVENT_TIME_START",
+    "DBT_EVENT_TIME_END",
+    "DBT_DEFER",
+    "DBT_FAVOR_STATE",
+    "DBT_STATE",
+    "DBT_QUIET",
+    "DBT_DEBUG",
+    "DBT_LOG_CACHE_EVENTS",
+)
+
+
+@dataclass(frozen=True)
+class DbtSettings:
+    """One dbt project with one target. `grace` is how many seconds a cancelled build has to end by itself.
+
+    `runner`: `warm` keeps a process with dbt imported and the project parsed, `subprocess` starts dbt for every build,
+    `auto` is `warm` wherever that is possible. `env` is added to the service's own environment.
+    """
+
+    project_dir: Path
+    state_dir: Path
+    profiles_dir: Path | None = None
+    target: str | None = None
+    profile: str | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    dbt: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    grace: float = 10.0
+    runner: Literal["auto", "warm", "subprocess"] = "auto"
+
+    def environment(self) -> dict[str, str]:
+        """The environment in which dbt runs."""
+        return {k: v for k, v in os.environ.items() if k not in LEFT_OUT} | dict(self.env)
+
+    def executable(self) -> str:
+        """The path of dbt: the one asked for, else the one beside this Python, else the first on the PATH."""
+        beside = shutil.which("dbt", path=str(Path(sys.executable).parent))
+        found = shutil.which(self.dbt, path=self.environment().get("PATH")) if self.dbt else None
+        if not self.dbt:
+            found = beside or shutil.which("dbt", path=self.environment().get("PATH"))
+        if found is None:
+            what = f"dbt was not found at {self.dbt}" if self.dbt else "dbt was not found, neither here nor on the PATH"
+            raise DbtError(what, hint="install it with an adapter, for example: pip install 'sao-events[dbt]'")
+        return found
+
+    def warm(self) -> bool:
+        """Whether to keep dbt warm. Raises DbtError where that is asked for and impossible."""
+        possible = os.name == "posix" and self.dbt is None and _importable()
+        if self.runner == "warm" and not possible:
+            raise DbtError(
+                "the warm runner needs dbt-core 1.x in the Python that runs the service, on a POSIX system",
+                hint="install dbt beside sao-events, or set the runner to subprocess",
+            )
+        return possible and self.runner != "subprocess"
+
+    def check(self) -> None:
+        """Raises DbtError where there is no dbt project."""
+        if not (self.project_dir / "dbt_project.yml").is_file():
+            raise DbtError(
+                f"{self.project_dir} is not a dbt project: it has no dbt_project.yml",
+                hint="name the folder that holds dbt_project.yml",
+            )
+
+    def given_vars(self) -> dict[str, Any]:
+        """The value of each var, from the project file, those of installed packages, and `vars`, which wins."""
+        found: dict[str, Any] = {}
+        packages = sorted(self.project_dir.glob("dbt_packages/*/dbt_project.yml"))
+        for file in (*packages, self.project_dir / "vars.yml", self.project_dir / "dbt_project.yml"):
+            for name, value in _vars(file).items():
+                found.setdefault(name, {})[file.parent.name] = value
+                for inner, scoped in value.items() if isinstance(value, dict) else ():
+                    found.setdefault(inner, {})[f"{file.parent.name}.{name}"] = scoped
+        return found | dict(self.vars)
+
+
+def _vars(file: Path) -> dict[str, Any]:
+    try:
+        body = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    given = body.get("vars") if isinstance(body, dict) else None
+    return {str(name): value for name, value in given.items()} if isinstance(given, dict) else {}
+
+
+def _importable() -> bool:
+    """Whether this Python has dbt-core 1.x; found out without importing it."""
+    try:
+        if not importlib.metadata.version("dbt-core").startswith("1."):
+            return False
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    spec = importlib.util.find_spec("dbt")
+    places = (spec.submodule_search_locations if spec else None) or ()
+    return any((Path(place) / "cli" / "main.py").is_file() for place in places)
