@@ -118,7 +118,7 @@ _WORDS: dict[str, str] = {
     Reason.retries_exhausted: "failed, no retries left",
     Reason.code_changed: "its code changed",
     Reason.upstream_code_changed: "the code changed upstream",
-    Reason.view_unchanged: "a view shows new data by itself",
+    Reason.view_unchanged: "holds no data itself: new data shows through it",
     Reason.no_new_data: "nothing new upstream",
     Reason.waiting_for_upstreams: "waits for upstreams",
     Reason.within_build_after: "its window is not over",

@@ -79,6 +79,7 @@ def node_object(view: View, node_id: str, decision: Decision, known: Names | Non
         "evidence": plain(decision.evidence),
         "built_at": iso(built.ended) if built else None,
         "built_because": built.reason if built else None,
+        "window_from": iso(built.clock) if built else None,
         "build_seconds": built.seconds if built else None,
         "age_seconds": round(max(0.0, view.now - built.started), 3) if built else None,
         "running": {"run": running.run, "reason": running.reason, "since": iso(running.started)} if running else None,

@@ -80,6 +80,7 @@ def test_status_holds_every_node_with_its_decision_and_age(story: Story) -> None
     assert mart["since"] == "2026-01-05T08:02:00.000Z"
     assert mart["built_at"] == "2026-01-05T08:03:00.000Z"
     assert mart["eligible_at"] == "2026-01-05T12:02:00.000Z"
+    assert mart["window_from"] == mart["since"]
     assert mart["age_seconds"] == 88 * 60
     assert mart["policy"] == {"build_after": 4 * 3600, "updates_on": "any", "lazy": False}
     assert node(answer, "both")["waiting_for"] == ["raw.payments"]

@@ -7,6 +7,7 @@ what to do; a bug says that it is one.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -20,6 +21,7 @@ from sao_events.clock import SystemClock
 from sao_events.errors import Busy, DbtError, SaoError, StoreError
 
 INTERRUPTED, INFRASTRUCTURE = 130, 3
+LOGGING = ("serve", "watch")
 GROUPS = (serve, build, status, log, emit, simulate)
 
 
@@ -29,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = make_parser().parse_args(argv)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 2
+    if args.name not in LOGGING and not os.environ.get("SAO_DEBUG"):
+        logging.getLogger("sao_events").setLevel(logging.CRITICAL)  # what matters is said by the command itself
     try:
         return int(args.command(Context(args, Output(args.json), SystemClock())))
     except KeyboardInterrupt:

@@ -6,12 +6,19 @@ What knows dbt is imported where it is used: the other commands start without it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sao_events.config import Config, require_project
 from sao_events.errors import UsageError
 from sao_events.project import Project
 from sao_events.state import World
+
+if TYPE_CHECKING:
+    from sao_events.dbt import DbtSettings
+
+EVERYTHING = "fqn:*"
 
 
 def folder_of(config: Config, world: World) -> Path:
@@ -26,14 +33,21 @@ def folder_of(config: Config, world: World) -> Path:
     return folder
 
 
+def _settings(config: Config, folder: Path) -> DbtSettings:
+    """dbt with files of its own: a service may be parsing at the same time."""
+    from sao_events.builds import dbt_settings
+
+    settings = dbt_settings(config, folder)
+    return replace(settings, state_dir=config.state_dir / "plan", runner="subprocess")
+
+
 def parse(config: Config, world: World) -> Project:
     """The project as it lies there. Raises DbtError, GraphError or PolicyError."""
     folder = folder_of(config, world)
     from sao_events import dbt
-    from sao_events.builds import dbt_settings
     from sao_events.deploy import with_sources
 
-    settings = dbt_settings(config, folder)
+    settings = _settings(config, folder)
     return with_sources(dbt.load(settings, config.settings.default_config).project, config.sources)
 
 
@@ -43,20 +57,20 @@ def parse_and_select(
     """The project, and the ids of the nodes that a selector in dbt's own syntax names. Raises UsageError for none."""
     folder = folder_of(config, world)
     from sao_events import dbt
-    from sao_events.builds import dbt_settings
     from sao_events.deploy import with_sources
 
-    builder = dbt.open_builder(dbt_settings(config, folder))
+    builder = dbt.open_builder(_settings(config, folder))
     try:
         loaded = builder.load(config.settings.default_config)
         project = with_sources(loaded.project, config.sources)
-        ids = builder.select(" ".join(select), " ".join(exclude) or None)
+        ids = builder.select(" ".join(select) or EVERYTHING, " ".join(exclude) or None)
     finally:
         builder.close()
     chosen = tuple(name for name in project.graph.nodes if name in set(ids))
     if not chosen:
+        but = f" but {' '.join(exclude)}" if exclude else ""
         raise UsageError(
-            f"the selector {' '.join(select)} names no model, seed or snapshot",
+            f"the selector {' '.join(select) or EVERYTHING}{but} names no model, seed or snapshot",
             hint="it is dbt's own syntax: orders, +orders, tag:daily, path:models/marts ...",
         )
     return project, chosen

@@ -106,6 +106,8 @@ def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
 def _facts(answer: Mapping[str, Any], now: float) -> list[str]:
     policy = answer["policy"]
     window = f"build_after {span(policy['build_after'])}" if policy["build_after"] else "no window"
+    if policy["build_after"] and answer["window_from"]:
+        window += f" from {clock(seconds_of(answer['window_from']), now)}"
     lazy = ", lazy" if policy["lazy"] else ""
     found = [f"policy: {window}, updates_on {policy['updates_on']}{lazy}"]
     if answer["built_at"]:
