@@ -149,9 +149,9 @@ def test_today_with_changes() -> None:
     assert [today.name, changed.name] == ["today", "b as a"]
     assert hours_of(today.outcome, "b") == [0, 4]
     assert hours_of(changed.outcome, "b") == hours_of(changed.outcome, "a") == [0, 1, 2, 3, 4, 5, 6, 7]
+    lost = variants(over, changes=[("x", (Change("marts", 1.0),))])
     with pytest.raises(UsageError, match="no node has the name"):
-        variants_of = variants(over, changes=[("x", (Change("marts", 1.0),))])
-        compare(over, variants_of, Settings())
+        compare(over, lost, Settings())
 
 
 def test_a_policy_that_was_another_once_is_shown_beside_todays() -> None:

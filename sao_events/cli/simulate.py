@@ -6,26 +6,37 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sao_events.cli import compare
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import counted
+from sao_events.errors import UsageError
 from sao_events.history import event_object, iso
 from sao_events.scenario import Scenario, read_scenarios
 from sao_events.simulate import Simulation, Timeline, offset
 
 EXAMPLES = """  sao-events simulate policy.yaml                 does my policy do what I think it does?
   sao-events simulate scenarios/*.yaml            all of them; exit code 0 only if nothing differs
-  sao-events simulate policy.yaml --json          the whole timeline: builds, decisions, tests, log"""
+  sao-events simulate policy.yaml --json          the whole timeline: builds, decisions, tests, log
+"""
 
 
 def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    summary = "run scenario files under a virtual clock and say what differs from what they expect"
-    parser = add_command(commands, "simulate", simulate, summary, EXAMPLES)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="scenario files (docs/SCENARIOS.md has the format)")
+    summary = "run scenario files under a virtual clock, or compare policies over a recorded log or a trace"
+    parser = add_command(commands, "simulate", simulate, summary, EXAMPLES + compare.EXAMPLES)
+    parser.add_argument("files", nargs="*", metavar="FILE", help="scenario files (docs/SCENARIOS.md has the format)")
+    compare.configure(parser)
 
 
 def simulate(context: Context) -> int:
-    """Run every scenario of every file. Returns 1 where one differs; raises ConfigError for a file that is wrong."""
+    """Run every scenario of every file. Returns 1 where one differs; raises ConfigError for a file that is wrong.
+
+    With options of comparing: what policies would have made of a history.
+    """
+    if compare.asked(context.args):
+        return compare.run(context)
+    if not context.args.files:
+        raise UsageError("nothing to simulate", hint="give scenario files, or --trace or --log to compare policies")
     scenarios = [scenario for name in context.args.files for scenario in read_scenarios(Path(name))]
     timelines = [(scenario, Simulation(scenario).run()) for scenario in scenarios]
     differ = sum(bool(timeline.differences) for _, timeline in timelines)

@@ -14,7 +14,7 @@ from sao_events.compare.results import P95, NodeResult, Result
 from sao_events.compare.staleness import Ages, ages
 from sao_events.compare.trace import Trace
 
-MARGIN, NAMES = 32.0, 210.0
+MARGIN, NAMES, COUNTS = 32.0, 210.0, 44.0
 ROW, GAP, COLUMN = 14.0, 3.0, 2.0
 ROWS, DAYS = 16, 7.0
 POLICY_COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
@@ -65,6 +65,7 @@ def _scatter(drawing: Drawing, results: Sequence[Result], top: float, height: fl
         drawing.text(left - 8, y + 4, span(tick), size=11, colour=PALE, anchor="end")
     drawing.text((left + right) / 2, bottom + 38, "build time for a day", colour=INK, anchor="middle", bold=True)
     dots: list[Box] = []
+    lines: list[Box] = []
     for number, each in enumerate(results):
         x = left + each.seconds / each.days / most_x * (right - left)
         mean, high = (bottom - value / most_y * height for value in (each.ages.mean, each.ages.quantile(P95)))
@@ -74,7 +75,8 @@ def _scatter(drawing: Drawing, results: Sequence[Result], top: float, height: fl
         said = f"{each.name}: {span(each.seconds / each.days)} of building a day, mean age {span(each.ages.mean)}"
         drawing.dot(x, mean, 6, colour, said)
         dots.append((x - 7, mean - 7, x + 7, mean + 7))
-    labels = list(dots)
+        lines.append((x - 6, high - 3, x + 6, mean))
+    labels = dots + lines
     for number, (each, dot) in enumerate(zip(results, dots, strict=True)):
         box = _free(dot, 6.6 * len(each.name), labels, right)
         labels.append(box)
@@ -99,7 +101,7 @@ def _overlap(one: Box, other: Box) -> bool:
 
 def _figures(drawing: Drawing, results: Sequence[Result], top: float) -> None:
     left = 610.0
-    places = (left + 250, left + 330, left + 418, left + 480, left + 558)
+    places = (left + 240, left + 325, left + 413, left + 486, left + 558)
     for x, words in zip(places, ("builds", "time a day", "mean age", "p95", "most"), strict=True):
         drawing.text(x, top - 10, words, size=11, colour=PALE, anchor="end")
     drawing.line(left, top, WIDTH - MARGIN, top)
@@ -118,7 +120,7 @@ def _figures(drawing: Drawing, results: Sequence[Result], top: float) -> None:
 
 def _timelines(drawing: Drawing, trace: Trace, results: Sequence[Result], top: float) -> float:
     start = max(trace.start, trace.until - DAYS * 86400)
-    left, right = MARGIN + NAMES, WIDTH - MARGIN
+    left, right = MARGIN + NAMES, WIDTH - MARGIN - COUNTS
     scale = (right - left) / (trace.until - start)
     shown = _shown(results)
     whole = len(results[0].nodes) if results else 0
@@ -126,11 +128,12 @@ def _timelines(drawing: Drawing, trace: Trace, results: Sequence[Result], top: f
     part = "" if len(shown) == whole else f", the {len(shown)} of {whole} with most build time"
     last = "" if start == trace.start else f", the last {DAYS:g} days"
     drawing.text(MARGIN, top, words + part + last, bold=True)
-    _legend(drawing, right, top)
+    _legend(drawing, WIDTH - MARGIN, top)
     y = _landings(drawing, trace, start, scale, top + 20)
     for number, each in enumerate(results):
         drawing.box(MARGIN, y + 6, 10, 10, POLICY_COLOURS[number % len(POLICY_COLOURS)])
         drawing.text(MARGIN + 18, y + 15, each.name, bold=True)
+        drawing.text(WIDTH - MARGIN, y + 15, "builds", size=11, colour=PALE, anchor="end")
         y = _rows(drawing, each, shown, start, scale, y + 24)
     for at in _days_between(start, trace.until):
         x = left + (at - start) * scale
@@ -165,6 +168,7 @@ def _rows(drawing: Drawing, each: Result, shown: Sequence[str], start: float, sc
         drawing.text(left - 8, y + ROW - 4, cut(known[name].name, 30), size=11, colour=INK, anchor="end")
         for x, width, colour in _bands(each, known[name], start, scale):
             shapes.setdefault(colour, []).append(_box(left + x, y, width, ROW))
+        drawing.text(WIDTH - MARGIN, y + ROW - 4, str(known[name].builds), size=11, colour=PALE, anchor="end")
         marks += _marks((build.at for build in each.outcome.builds if build.node == name), start, scale, y + 3, ROW - 6)
         y += ROW + GAP
     for colour, boxes in shapes.items():

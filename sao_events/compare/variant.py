@@ -13,6 +13,7 @@ from sao_events.graph import Graph, Node
 from sao_events.policy import Policy, Quorum, parse_duration
 from sao_events.project import Project
 
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SCHEDULE = re.compile(r"every\s+(\S+)(?:\s+at\s+([01]?\d|2[0-3]):([0-5]\d))?")
 
 
@@ -132,3 +133,13 @@ def read_schedule(text: str) -> Schedule:
     if match is None or every <= 0:
         raise UsageError(f"{text!r} is no schedule", hint="write 'every 1h' or 'every 1d at 06:00' (UTC)")
     return Schedule(every, int(match[2]) * 3600 + int(match[3]) * 60 if match[2] else None)
+
+
+def words(policy: Policy) -> str:
+    """A policy in the words of a change: `4h all lazy`, `none`."""
+    unit, size = next(
+        ((unit, size) for unit, size in (("d", 86400), ("h", 3600), ("m", 60)) if not policy.build_after % size),
+        ("s", 1),
+    )
+    window = f"{policy.build_after / size:g}{unit}" if policy.build_after else "none"
+    return " ".join([window, *(["all"] if policy.updates_on == "all" else []), *(["lazy"] if policy.lazy else [])])
