@@ -8,13 +8,13 @@ write themselves is ignored.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich.console import Console
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
+from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.observers.polling import PollingObserver
 
 from sao_events import events as e
@@ -60,12 +60,17 @@ class Saves(FileSystemEventHandler):
         """Note the paths of a change; reading is none."""
         if event.is_directory or event.event_type in ("opened", "closed_no_write"):
             return
-        paths = {Path(str(path)) for path in (event.src_path, event.dest_path) if path}
-        found = {str(path.relative_to(self.folder)) for path in paths if matters(path, self.folder)}
-        if found:
-            with self._changed:
-                self._paths |= found
-                self._changed.notify()
+        self.note(Path(str(path)) for path in (event.src_path, event.dest_path) if path)
+
+    def note(self, paths: Iterable[Path]) -> None:
+        """Take `paths` as changed, those that matter."""
+        self.add(str(path.relative_to(self.folder)) for path in paths if matters(path, self.folder))
+
+    def add(self, names: Iterable[str]) -> None:
+        """Take these names as changed."""
+        with self._changed:
+            self._paths.update(names)
+            self._changed.notify()
 
     def stop(self) -> None:
         """Stop gathering."""
@@ -89,17 +94,49 @@ class Saves(FileSystemEventHandler):
             self.tell(paths)
 
 
-def observe(folder: Path, handler: Saves, *, polling: bool = False) -> BaseObserver:
-    """Watch `folder` for `handler`, by native events where possible. The observer is started."""
-    observer: BaseObserver = PollingObserver() if polling else Observer()
-    observer.schedule(handler, str(folder), recursive=True)
-    try:
-        observer.start()
-    except OSError:
-        if polling:
-            raise
-        return observe(folder, handler, polling=True)
-    return observer
+class Watched(FileSystemEventHandler):
+    """Watches a folder for `Saves`: its own files, and the folders in it that matter, also those that come later.
+
+    Native events where the system has them. Folders that dbt and git write into are not looked at.
+    """
+
+    def __init__(self, folder: Path, saves: Saves, *, polling: bool = False) -> None:
+        self.folder, self.saves = folder, saves
+        self._below: dict[Path, ObservedWatch] = {}
+        self._observer: BaseObserver = PollingObserver() if polling else Observer()
+        try:
+            self._start()
+        except OSError:  # for example no inotify watches left
+            self._below.clear()
+            self._observer = PollingObserver()
+            self._start()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._observer.stop()
+        self._observer.join()
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Something changed at the top: a file, or a folder that came or went."""
+        self.saves.on_any_event(event)
+        for path in self._follow():
+            self.saves.note(found for found in path.rglob("*") if found.is_file())
+
+    def _start(self) -> None:
+        self._observer.schedule(self, str(self.folder), recursive=False)
+        self._follow()
+        self._observer.start()
+
+    def _follow(self) -> list[Path]:
+        """Watch the folders that are there now, and no others; those that are new."""
+        there = {path for path in self.folder.iterdir() if path.is_dir() and path.name not in IGNORED_FOLDERS}
+        for path in self._below.keys() - there:
+            self._observer.unschedule(self._below.pop(path))
+            self.saves.add([f"{path.name}/"])  # what went with it may not be told any more
+        fresh = sorted(there - self._below.keys())
+        for path in fresh:
+            self._below[path] = self._observer.schedule(self.saves, str(path), recursive=True)
+        return fresh
 
 
 def watch(config: Config, console: Console | None = None, *, polling: bool = False) -> int:
@@ -112,15 +149,14 @@ def watch(config: Config, console: Console | None = None, *, polling: bool = Fal
     service, folder = Service(config), config.dbt.project_dir.resolve()
     service.start()
     saves = Saves(folder, lambda paths: _saved(service, paths))
-    observer = observe(folder, saves, polling=polling)
+    watched = Watched(folder, saves, polling=polling)
     console.print(f"watching {folder} · [dim]Ctrl-C ends[/dim]")
     try:
         Follow(service, console).run()
     except KeyboardInterrupt:
         console.print("stopping")
     finally:
-        observer.stop()
-        observer.join()
+        watched.stop()
         saves.stop()
         service.stop()
     return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sao_events.watch import Saves, matters, observe
+from sao_events.watch import Saves, Watched, matters
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,10 @@ def test_what_can_change_the_project(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "target/manifest.json", "target/compiled/a.sql", "logs/dbt.log", ".git/index", ".git/hooks/x.py", "models/.a.sql.swp",
-        "models/a.sql~", "models/.#a.sql", "models/#a.sql#", "models/4913", "shop.duckdb", "shop.duckdb.wal", ".sao/state.db",
+        "target/manifest.json", "target/compiled/a.sql", "logs/dbt.log", ".git/index", ".git/hooks/x.py",
+        "models/.a.sql.swp",
+        "models/a.sql~", "models/.#a.sql", "models/#a.sql#", "models/4913", "shop.duckdb", "shop.duckdb.wal",
+        ".sao/state.db",
         "dbt_packages/x/models/a.sql", ".user.yml", "models/a.sql.tmp",
     ],
 )  # fmt: skip
@@ -40,10 +43,9 @@ def saves(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path
     (tmp_path / "models" / "old.sql").write_text("select 1")
     told: queue.Queue[tuple[str, ...]] = queue.Queue()
     handler = Saves(tmp_path, told.put)
-    observer = observe(tmp_path, handler, polling=request.param == "polling")
+    watched = Watched(tmp_path, handler, polling=request.param == "polling")
     yield tmp_path, told
-    observer.stop()
-    observer.join()
+    watched.stop()
     handler.stop()
 
 
@@ -75,6 +77,26 @@ def test_a_burst_is_one(saves: tuple[Path, queue.Queue[tuple[str, ...]]]) -> Non
         found |= set(told.get(timeout=10))
     assert len(found) == 100
     assert told.empty()
+
+
+def test_nothing_is_told_at_the_start(saves: tuple[Path, queue.Queue[tuple[str, ...]]]) -> None:
+    _, told = saves
+    with pytest.raises(queue.Empty):
+        told.get(timeout=1)
+
+
+def test_a_new_folder_is_followed_and_one_that_comes_back(saves: tuple[Path, queue.Queue[tuple[str, ...]]]) -> None:
+    folder, told = saves
+    for text in ("one", "two"):
+        (folder / "macros").mkdir()
+        (folder / "macros" / "m.sql").write_text(text)
+        assert "macros/m.sql" in told.get(timeout=10)
+        (folder / "macros" / "n.sql").write_text(text)
+        while "macros/n.sql" not in told.get(timeout=10):
+            pass
+        shutil.rmtree(folder / "macros")
+        while "macros/" not in told.get(timeout=10):
+            pass
 
 
 def test_what_does_not_matter_is_not_told(saves: tuple[Path, queue.Queue[tuple[str, ...]]]) -> None:
