@@ -9,13 +9,13 @@ is: doubt means changed.
 from __future__ import annotations
 
 import ast
-import io
 import json
 import re
 import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from io import StringIO
 from itertools import accumulate
 from typing import Any
 
@@ -141,7 +141,9 @@ def _jinja(text: str) -> tuple[str, list[str]]:
             out.append(_kind(tag))
         else:
             out.append(_NOTE)
-        position = _skip_space(text, end) if text[end - 3] == "-" and end - start > 5 else end
+        position = end
+        if text[end - 3] == "-" and end - start > 5:
+            position += len(text[end:]) - len(text[end:].lstrip())
     out.append(text[position:])
     return "".join(out), tags
 
@@ -153,12 +155,6 @@ def _end(text: str, opening: re.Match[str]) -> int:
     if end < 2:
         raise _Doubt
     return end
-
-
-def _skip_space(text: str, position: int) -> int:
-    while position < len(text) and text[position].isspace():
-        position += 1
-    return position
 
 
 def _tag_end(text: str, start: int) -> int:
@@ -394,7 +390,7 @@ def _fill(text: str, kept: Iterable[str]) -> str:
 def _uncommented(text: str) -> str:
     lines = text.splitlines()
     used: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    for token in tokenize.generate_tokens(StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column].rstrip()

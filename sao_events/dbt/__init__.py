@@ -31,6 +31,7 @@ from typing import Any
 
 from sao_events.dbt.builder import DbtBuilder, Loaded
 from sao_events.dbt.cold import ColdBuilder
+from sao_events.dbt.forked import WarmBuilder
 from sao_events.dbt.manifest import read_manifest, read_project
 from sao_events.dbt.settings import DbtSettings
 
@@ -41,7 +42,8 @@ def open_builder(
     settings: DbtSettings, *, keep_fd: int | None = None, notify: Callable[[], None] | None = None
 ) -> DbtBuilder:
     """The builder that the settings ask for. Raises DbtError where it cannot work here."""
-    return ColdBuilder(settings, keep_fd=keep_fd, notify=notify)
+    kind: type[DbtBuilder] = WarmBuilder if settings.warm() else ColdBuilder
+    return kind(settings, keep_fd=keep_fd, notify=notify)
 
 
 def load(settings: DbtSettings, default: Mapping[str, Any] | None = None) -> Loaded:

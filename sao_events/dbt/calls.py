@@ -1,0 +1,90 @@
+"""The calls of dbt's own Python API, each in a process forked for it. The only module that imports dbt."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sao_events.dbt.log import WANTED
+
+Send = Callable[[Mapping[str, Any]], None]
+QUIET = ("--log-level", "none")
+
+
+def parse(request: Mapping[str, Any]) -> tuple[Any, str]:
+    """dbt's manifest object of the project, or None and why not."""
+    last, errors = list[str](), list[str]()
+
+    def heard(message: Any) -> None:
+        if message.info.name == "MainEncounteredError":
+            last.append(str(message.data.exc))
+        elif message.info.level == "error" and len(errors) < 20:
+            errors.append(str(message.info.msg))
+
+    outcome = _invoke(request["arguments"], None, heard)
+    if outcome.success and outcome.result is not None:
+        return outcome.result, ""
+    return None, last[-1] if last else "\n".join(errors) or str(outcome.exception or "dbt parse failed")
+
+
+def build(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
+    """One `dbt build`: its events while it runs, and how it ended. What is printed goes to the piece's log."""
+    _print_to(request["log"])
+    lock = threading.Lock()
+
+    def heard(message: Any) -> None:
+        name, level = message.info.name, str(message.info.level)
+        if name in WANTED or level == "error":
+            event = [name, level, str(message.info.msg)[:20_000], _fields(name, message.data)]
+            with lock:
+                send({"event": request["build"], "is": event})
+
+    outcome = _invoke(request["arguments"], manifest, heard)
+    said = "" if outcome.exception is None else str(outcome.exception)
+    code = 0 if outcome.success else 1 if outcome.exception is None else 2
+    send({"done": request["build"], "code": code, "said": said})
+
+
+def listing(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
+    """One `dbt ls`: the ids it names."""
+    outcome = _invoke(request["arguments"], manifest, lambda _: None)
+    if outcome.success:
+        ids = [json.loads(line)["unique_id"] for line in outcome.result or ()]
+        send({"listed": request["list"], "ok": True, "ids": ids})
+    else:
+        send({"listed": request["list"], "ok": False, "said": str(outcome.exception or "dbt ls failed")})
+
+
+def _invoke(arguments: list[str], manifest: Any, heard: Callable[[Any], None]) -> Any:
+    from dbt.cli.main import dbtRunner
+
+    return dbtRunner(manifest=manifest, callbacks=[heard]).invoke([*arguments, *QUIET])
+
+
+def _fields(name: str, data: Any) -> dict[str, Any]:
+    """Of an event's data what `log.Follower` reads."""
+    if name in {"NodeStart", "LogStartLine"}:
+        return {"node_info": {"unique_id": data.node_info.unique_id}}
+    if name == "NodeFinished":
+        result = data.run_result
+        kept = {"status": result.status, "message": result.message, "execution_time": result.execution_time}
+        return {"node_info": {"unique_id": data.node_info.unique_id}, "run_result": kept}
+    if name == "EndRunResult":
+        failed = [result for result in data.results if " failed, error:" in result.message]
+        return {"results": [{"status": result.status, "message": result.message} for result in failed]}
+    names = ("exc", "unique_id", "statement", "status", "version")
+    return {key: str(getattr(data, key)) for key in names if hasattr(data, key)}
+
+
+def _print_to(path: str) -> None:
+    """Append to a file what this process prints from here on."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)

@@ -1,0 +1,261 @@
+"""The service's side of the warm dbt: starts it, asks it, and turns what it says into reports."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from sao_events.dbt.builder import CHANGED, DbtBuilder, Loaded, changed_code, parse_error, read_parsed
+from sao_events.dbt.command import (
+    MANIFEST,
+    build_arguments,
+    list_arguments,
+    parse_arguments,
+    parse_folder,
+    piece_folder,
+    prepare,
+    tidy,
+)
+from sao_events.dbt.log import Follower
+from sao_events.errors import DbtError, SaoError
+from sao_events.ports import Piece, PieceEnded
+from sao_events.project import Project
+
+LOST = "the process that held the parsed project has ended"
+
+
+class Build(NamedTuple):
+    """A piece that runs, and how its dbt said that it ended."""
+
+    follower: Follower
+    outcome: dict[str, Any]
+
+
+class Server:
+    """One warm dbt. `answers` of requests that somebody waits for go to the queue under the request's name."""
+
+    def __init__(self, builder: WarmBuilder) -> None:
+        settings, kept = builder.settings, () if builder.keep_fd is None else (builder.keep_fd,)
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self.log = settings.state_dir.absolute() / "warm.log"
+        with self.log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-W", "ignore", "-m", "sao_events.dbt.warm", str(settings.grace)],
+                cwd=settings.project_dir if settings.project_dir.is_dir() else None,
+                env=_importing_us(settings.environment()),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                pass_fds=kept,
+            )
+        self.builder = builder
+        self.waiting: dict[str, SimpleQueue[dict[str, Any] | None]] = {}
+        self.dead = False
+        self.lock = threading.Lock()
+        self.thread = threading.Thread(target=self._listen, name="warm dbt", daemon=True)
+        self.thread.start()
+
+    def ask(self, **request: Any) -> bool:
+        """Send a request; False where nobody is left to hear it."""
+        assert self.process.stdin is not None
+        with self.lock:
+            try:
+                self.process.stdin.write(json.dumps(request).encode() + b"\n")
+                self.process.stdin.flush()
+            except (OSError, ValueError):
+                return False
+        return True
+
+    def wait(self, name: str, **request: Any) -> dict[str, Any]:
+        """Send a request and wait for its answer. Raises DbtError where the process ends instead."""
+        queue = self.waiting[name] = SimpleQueue()
+        if self.dead or not self.ask(**request):
+            queue.put(None)
+        answer = queue.get()
+        del self.waiting[name]
+        if answer is None:
+            said = self.log.read_text(errors="replace").strip()[-2000:]
+            raise DbtError(f"dbt ended while it was asked\n{said}".rstrip())
+        return answer
+
+    def stop(self) -> None:
+        """End it and everything it has started; returns when that is done."""
+        assert self.process.stdin is not None
+        with self.lock, contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.thread.join()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                answer = json.loads(line)
+                name = answer.get("parsed") or answer.get("listed")
+                if name in self.waiting:
+                    self.waiting[name].put(answer)
+                else:
+                    self.builder.heard(answer)
+        self.dead = True
+        self.process.wait()
+        for queue in list(self.waiting.values()):
+            queue.put(None)
+        self.builder.ended_all()
+
+
+class WarmBuilder(DbtBuilder):
+    """The warm runner."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._builds: dict[str, Build] = {}
+        self._loaded: Loaded | None = None
+        self._default: Mapping[str, Any] | None = None
+        self._files: dict[Path, tuple[int, int] | None] = {}
+        self._count = 0
+        self._closed = False
+        self._loading = threading.RLock()
+        self._server = Server(self)
+
+    def load(self, default: Mapping[str, Any] | None = None) -> Loaded:
+        self.settings.check()
+        with self._loading:
+            answer = self._ask("parse", parse_arguments(self.settings))
+            if not answer["ok"]:
+                raise parse_error(self.settings, answer["said"])
+            manifest = parse_folder(self.settings) / "target" / MANIFEST
+            loaded = read_parsed(self.settings, manifest, default)
+            self._files = {path: _stamp(path) for path in _read_at_build(self.settings.project_dir, loaded.project)}
+            self._loaded, self._default = loaded, default
+            return loaded
+
+    def select(self, text: str, exclude: str | None = None) -> tuple[str, ...]:
+        with self._loading:
+            if self._loaded is None or self._server.dead:
+                self.load(self._default)
+            answer = self._ask("list", list_arguments(self.settings, text, exclude))
+        if not answer["ok"]:
+            raise DbtError(f"dbt does not understand the selector {text}:\n{answer['said']}")
+        return tuple(answer["ids"])
+
+    def start(self, piece: Piece, project: Project) -> None:
+        if self._server.dead or self._loaded is None:
+            threading.Thread(target=self._load_and_start, args=(piece, project), daemon=True).start()
+        else:
+            self._start(piece, project, self._loaded.project)
+
+    def cancel(self, run: str) -> None:
+        with self.lock:
+            builds = [build.follower for build in self._builds.values() if build.follower.piece.run == run]
+        for follower in builds:
+            follower.cancelled = True
+        self._server.ask(cancel=[follower.piece.id for follower in builds])
+
+    def close(self) -> None:
+        self._closed = True
+        with self.lock:
+            for build in self._builds.values():
+                build.follower.cancelled = True
+        self._server.stop()
+
+    def heard(self, answer: Mapping[str, Any]) -> None:
+        """What the warm dbt says about builds."""
+        name = answer.get("event") or answer.get("done") or answer.get("ended") or answer.get("lost")
+        with self.lock:
+            build = self._builds.get(str(name))
+        if build is None:
+            return
+        if "event" in answer:
+            event, level, text, data = answer["is"]
+            self.report(build.follower.event(event, level, text, data))
+        elif "done" in answer:
+            build.outcome.update(code=answer["code"], said=answer["said"])
+        elif "ended" in answer:
+            self._end(build, build.outcome.get("code", answer["code"] or 1), build.outcome.get("said", ""))
+        else:
+            self._end(build, 2, LOST)
+
+    def ended_all(self) -> None:
+        """The warm dbt is gone, and with it all builds."""
+        with self.lock:
+            builds = list(self._builds.values())
+        for build in builds:
+            self._end(build, 2, LOST)
+
+    def _ask(self, what: str, arguments: list[str]) -> dict[str, Any]:
+        if self._closed:
+            raise DbtError("the builder is closed")
+        if self._server.dead:
+            self._server = Server(self)
+        self._count += 1
+        name = f"{what}-{self._count}"
+        return self._server.wait(name, **{what: name, "arguments": arguments})
+
+    def _load_and_start(self, piece: Piece, project: Project) -> None:
+        """After the warm dbt was lost: read the project again, then begin."""
+        try:
+            with self._loading:
+                if self._server.dead or self._loaded is None:
+                    self.load(self._default)
+                assert self._loaded is not None
+                loaded = self._loaded.project
+        except SaoError as error:
+            self.report([PieceEnded(piece.id, "error", str(error))])
+        else:
+            self._start(piece, project, loaded)
+
+    def _start(self, piece: Piece, project: Project, loaded: Project) -> None:
+        if names := changed_code(project, loaded, piece.nodes):
+            told = f"the project was read again after this was planned ({', '.join(names[:5])})"
+            self.report([PieceEnded(piece.id, "interrupted", told)])
+            return
+        if changed := [str(path) for path, stamp in self._files.items() if _stamp(path) != stamp]:
+            self.report([PieceEnded(piece.id, "error", f"{CHANGED} ({', '.join(changed[:5])})")])
+            return
+        try:
+            folder = prepare(self.settings, piece)
+        except OSError as error:
+            self.report([PieceEnded(piece.id, "error", f"cannot write {error.filename}: {error.strerror}")])
+            return
+        build = Build(Follower(piece), {})
+        with self.lock:
+            self._builds[piece.id] = build
+        arguments = [*build_arguments(self.settings, piece, folder), "--no-write-json"]
+        if not self._server.ask(build=piece.id, arguments=arguments, log=str(folder / "dbt.log")):
+            self._end(build, 2, LOST)
+
+    def _end(self, build: Build, code: int, said: str) -> None:
+        piece = build.follower.piece
+        with self.lock:
+            if self._builds.pop(piece.id, None) is None:
+                return
+        tidy(piece_folder(self.settings, piece))
+        self.report(build.follower.end(code, said))
+
+
+def _read_at_build(root: Path, project: Project) -> list[Path]:
+    """Files that dbt reads when it builds, though it has parsed the project: its settings and the seeds."""
+    seeds = [root / node.path for node in project.graph.nodes.values() if node.kind == "seed" and node.path]
+    return [root / "dbt_project.yml", root / "vars.yml", *seeds]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _importing_us(env: dict[str, str]) -> dict[str, str]:
+    """`env` with the place that this package was imported from, for the case that it is not installed."""
+    places = [env["PYTHONPATH"]] if env.get("PYTHONPATH") else []
+    return env | {"PYTHONPATH": os.pathsep.join([*places, str(Path(__file__).parents[2])])}
