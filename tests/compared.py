@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from sao_events import events as e
@@ -32,7 +32,7 @@ def project(*nodes: Node, tests: Sequence[Test] = ()) -> Project:
     return Project(Graph(nodes, [Source(name, name) for name in sources], tests), "shop")
 
 
-def trace(of: Project, hours: float, landings: dict[str, Sequence[float]], durations: Durations = INSTANT) -> Trace:
+def trace(of: Project, hours: float, landings: Mapping[str, Sequence[float]], durations: Durations = INSTANT) -> Trace:
     """`of` from START on, for `hours`, with data landing in the sources at these hours."""
     drafts = [
         Draft(e.DataLanded(source), START + hour * HOUR, sender="test")

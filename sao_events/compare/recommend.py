@@ -11,13 +11,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import PurePosixPath
 from statistics import median
 
 from sao_events import events as e
 from sao_events.compare.drawing import span
 from sao_events.compare.replay import Replay
 from sao_events.compare.results import P95, aging, result
-from sao_events.compare.selector import folders
 from sao_events.compare.staleness import Ages
 from sao_events.compare.trace import Trace
 from sao_events.compare.variant import Change, Variant, words
@@ -33,7 +33,7 @@ WINDOWS = (
     DAY,
 )
 TIMES = (1, 2, 4, 8, 16, 32, 64)
-FEWEST, NAMED, WORTH, BEND, DEARER = 3, 3, 0.05, 0.1, 1.1
+FEWEST, NAMED, WORTH, BEND = 3, 3, 0.05, 0.1
 UNWINDOWED = frozenset({"seed", "snapshot"})
 
 
@@ -96,8 +96,7 @@ def groups(project: Project) -> dict[str, tuple[str, ...]]:
 
 def folder(node: Node) -> str:
     """The innermost folder of a node, from the project's own top folder on; empty where it has none."""
-    whole = [name for name in folders(node) if (node.path or "").startswith(f"{name}/")]
-    return whole[-1] if whole else ""
+    return str(PurePosixPath(node.path).parent) if node.path and "/" in node.path else ""
 
 
 class _Group:
@@ -124,36 +123,33 @@ class _Group:
         windows = [0.0, *_windows(min(gaps), self.trace.days * DAY / 2)]
         candidates = [self._tried(Change("", window)) for window in windows]
         best, why = _knee(candidates)
-        if best is None or best.change is None:
-            return Proposal(self.group, self.nodes, today, tuple(candidates), None, why)
-        best, candidates, quorum = self._with_quorum(best, best.change, candidates, min(gaps))
-        kept = all(self.pinned[name] == _changed(self.pinned[name], best) for name in self.nodes)
-        why = "today's window is at the knee" if kept else why
-        return Proposal(self.group, self.nodes, today, tuple(candidates), None if kept else best, why, quorum)
+        tried, quorum = self._with_quorum(best or today, min(gaps))
+        if tried is not None:
+            candidates.append(tried)
+            if _worth(tried, best or today, candidates):
+                best, quorum = tried, f"{quorum}: proposed"
+            else:
+                quorum += ": not worth it"
+        if best is not None and all(self.pinned[name] == _changed(self.pinned[name], best) for name in self.nodes):
+            best, why = None, "today's window is at the knee"
+        return Proposal(self.group, self.nodes, today, tuple(candidates), best, why, quorum)
 
-    def _with_quorum(
-        self, best: Candidate, change: Change, candidates: list[Candidate], gap: float
-    ) -> tuple[Candidate, list[Candidate], str]:
-        """Whether `all` is worth it beside the window of `best`; never where it would wait for a source that seldom
-        lands.
-        """
+    def _with_quorum(self, base: Candidate, gap: float) -> tuple[Candidate | None, str]:
+        """`base` with `updates_on: all`, and a word on it; not tried where it would wait for what seldom lands."""
         graph = self.trace.project.graph
         joins = [name for name in self.nodes if len(set(graph.upstreams[name]) - graph.unchanging) > 1]
         if not joins or any(self.pinned[name].updates_on == "all" for name in self.nodes):
-            return best, candidates, ""
-        patience = 2 * max(change.window or 0.0, gap)
+            return None, ""
+        patience = 2 * max(gap, *(_changed(self.pinned[name], base).build_after for name in joins))
         waits = [(seconds, up) for name in joins for up, seconds in self._waits(name).items() if seconds > patience]
         if seldom := {up: seconds for seconds, up in sorted(waits)}:
             longest = sorted(seldom, key=lambda up: -seldom[up])[:NAMED]
             said = ", ".join(f"{up} (up to {span(seldom[up])})" for up in longest)
             more = f" and {len(seldom) - NAMED} more" if len(seldom) > NAMED else ""
-            return best, candidates, f"all is no choice: new data of others would wait for {said}{more}"
-        tried = self._tried(replace(change, quorum="all"))
-        saved = best.seconds_a_day - tried.seconds_a_day
-        worth = saved >= WORTH * best.seconds_a_day and tried.mean <= DEARER * best.mean
-        ages = f"a mean age of {span(tried.mean)} instead of {span(best.mean)}"
-        said = f"all saves {span(max(saved, 0))} a day more at {ages}: {'proposed' if worth else 'not worth it'}"
-        return (tried if worth else best), [*candidates, tried], said
+            return None, f"all is no choice: new data of others would wait for {said}{more}"
+        tried = self._tried(replace(base.change or Change(""), quorum="all"))
+        saved = span(max(base.seconds_a_day - tried.seconds_a_day, 0.0))
+        return tried, f"all saves {saved} a day, at a mean age of {span(tried.mean)} instead of {span(base.mean)}"
 
     def _waits(self, node: str) -> dict[str, float]:
         """For each upstream how long new data of the others would at most have waited for news of it."""
@@ -215,6 +211,17 @@ def _part(project: Project, nodes: Sequence[str]) -> Project:
     kept = [node for name, node in graph.nodes.items() if name in graph.ancestors(touched) | touched]
     sources = {name for node in kept for name in node.reads}
     return replace(project, graph=Graph(kept, (source for name, source in graph.sources.items() if name in sources)))
+
+
+def _worth(tried: Candidate, base: Candidate, candidates: Sequence[Candidate]) -> bool:
+    """Whether a candidate is cheaper than `base`, or fresher at no cost, and no other is both as cheap and as fresh."""
+    saved = base.seconds_a_day - tried.seconds_a_day
+    better = saved >= WORTH * base.seconds_a_day or (saved >= 0 and tried.mean <= (1 - BEND) * base.mean)
+    return better and not any(
+        other.seconds_a_day <= tried.seconds_a_day and other.mean <= tried.mean
+        for other in candidates
+        if other is not tried
+    )
 
 
 def _changed(policy: Policy, candidate: Candidate) -> Policy:

@@ -15,7 +15,7 @@ def select(project: Project, selector: str) -> tuple[str, ...]:
     """The ids of the nodes that `selector` names, in graph order.
 
     `orders`, `model.shop.orders`: the node; `mart_*`: names that match; `marts`, `marts/finance`, `path:models/marts`:
-    all below the folder; `*`: all. Raises UsageError, with the nearest name, where it names nothing.
+    all below folders of that name; `*`: all. Raises UsageError, with the nearest name, where it names nothing.
     """
     nodes = project.graph.nodes.values()
     folder = selector.removeprefix("path:").strip("/")
@@ -29,7 +29,7 @@ def select(project: Project, selector: str) -> tuple[str, ...]:
 
 
 def folders(node: Node) -> list[str]:
-    """The folders that hold the node, the outermost first, with the project's own top folder (`models`) and without."""
+    """The folders that hold the node: `models/marts/finance` is `marts/finance`, `finance` and `marts` too."""
     parts = PurePosixPath(node.path or "").parts[:-1]
-    whole = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
-    return whole + ["/".join(parts[1:end]) for end in range(2, len(parts) + 1)]
+    ends = range(1, len(parts) + 1)
+    return ["/".join(parts[begin:end]) for end in ends for begin in range(end)]

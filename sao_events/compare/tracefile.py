@@ -79,7 +79,8 @@ class _Reader:
         if isinstance(found, str):
             return found
         known = [source.name for source in self.project.graph.sources.values()]
-        hint = f"it may be one of: {', '.join(found)}" if len(found) > 1 else nearest(name, found or known)
+        several = len(found) > 1 and all(one.endswith(f".{name}") for one in found)
+        hint = f"several have it: {', '.join(found)}" if several else nearest(name, known)
         raise ConfigError(f"{self.place}:{sources.line_of(name)}: the project has no source {name}", hint=hint)
 
     def _edits(self, block: Block, start: float, until: float, seed: int) -> tuple[list[Draft], dict[str, Project]]:
