@@ -1,0 +1,83 @@
+"""The application: every route there is, in one list, and what surrounds them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from time import monotonic
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from sao_events.web.access import Keys
+from sao_events.web.answers import HANDLERS
+from sao_events.web.api import Api
+from sao_events.web.backend import Backend
+from sao_events.web.gather import Gather
+from sao_events.web.guard import Guard, Rate, names_of
+from sao_events.web.live import Live
+from sao_events.web.page import Page
+from sao_events.web.receive import CodeEvents, DataEvents, Webhooks
+
+
+def create_app(
+    service: Backend, *, host: str | None = None, rate: Rate | None = None, now: Callable[[], float] = monotonic
+) -> Starlette:
+    """The application in front of `service`, reached by the address `host` (None: the configured one).
+
+    `rate` limits each client; `now` is the clock (seconds, of any origin) that it and the keeping of secrets go by.
+    Its `state.live` has `close()`, which ends the streams before a shutdown.
+    """
+    live, page = Live(service), Page(service)
+    api = Api(service, (files("sao_events.web") / "openapi.json").read_bytes())
+    tokens = Keys(service.config.data_tokens, now)
+    gather = Gather(service)
+    data = DataEvents(service, tokens, gather)
+    routes = [
+        Route("/webhooks/{name}", Webhooks(service, now, gather), methods=["POST"]),
+        Route("/events/data", data, methods=["POST"]),
+        Route("/events/code", CodeEvents(service, tokens, gather), methods=["POST"]),
+        Route("/api/status", api.status),
+        Route("/api/decisions", api.decisions),
+        Route("/api/events", api.events),
+        Route("/api/runs", api.runs),
+        Route("/api/runs/{id}", api.run),
+        Route("/api/runs/{id}/output", api.output),
+        Route("/api/nodes/{id}/why", api.why),
+        Route("/api/openapi.json", api.openapi),
+        Route("/healthz", api.health),
+        Route("/readyz", api.readiness),
+        Route("/live", live.listen),
+        Route("/static/{name}", page.file),
+        Route("/", page.show),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await live.open()
+        yield
+        live.close()
+        await live.join()
+
+    app = _Guarded(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)
+    app.hosts, app.rate, app.now = names_of(host or service.config.http.host), rate or Rate(), now
+    app.direct = {"/events/data": data}
+    app.router.redirect_slashes = False
+    app.state.live = live
+    return app
+
+
+class _Guarded(Starlette):
+    """With the guard around everything else, so that it is before what errors cost and behind no answer."""
+
+    hosts: frozenset[str] | None
+    rate: Rate
+    now: Callable[[], float]
+    direct: Mapping[str, ASGIApp]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Guard(
+            super().build_middleware_stack(), hosts=self.hosts, rate=self.rate, now=self.now, direct=self.direct
+        )

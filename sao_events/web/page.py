@@ -1,0 +1,144 @@
+"""The page at `/`: what is on record at a glance, rendered here, complete without JavaScript."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from sao_events import report
+from sao_events.decide import Action
+from sao_events.explain import reason_text
+from sao_events.web.answers import Problem
+from sao_events.web.backend import Backend
+
+RUNS, EVENTS = 15, 40
+STATIC = {"style.css": "text/css", "live.js": "text/javascript"}
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+class Page:
+    """Renders the page, and hands out its stylesheet and script."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        templates = Environment(
+            loader=PackageLoader("sao_events.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        templates.filters |= {"span": span, "reason": reason_text, "clock": clock, "reasons": reasons}
+        self.template = templates.get_template("page.html")
+        folder = files("sao_events.web") / "static"
+        self.static = {name: (folder / name).read_bytes() for name in STATIC}
+
+    def show(self, request: Request) -> Response:
+        """The whole page; `action` keeps the nodes of one action."""
+        find = self.backend.store.find
+        with self.backend.view() as view:
+            status, known = report.status(view), report.names(view.project)
+        events = [report.event_object(item, known) for item in find(limit=EVENTS)]
+        runs = report.runs(find, RUNS)
+        text = self.template.render(
+            status=status,
+            health=health(status),
+            nodes=sorted(_chosen(status["nodes"], request.query_params.get("action")), key=_attention),
+            chosen=request.query_params.get("action"),
+            runs=runs,
+            events=events,
+            now=_epoch(status["at"]),
+            epoch=_epoch,
+            names=known,
+        )
+        return HTMLResponse(text, headers={"cache-control": "no-store"})
+
+    def file(self, request: Request) -> Response:
+        """The stylesheet or the script."""
+        name = request.path_params["name"]
+        if name not in self.static:
+            raise Problem(404, "there is no such file")
+        body = self.static[name]
+        tag = f'"{sha256(body).hexdigest()[:16]}"'
+        headers = {"cache-control": "no-cache", "etag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=headers, media_type=STATIC[name])
+
+
+def health(status: Mapping[str, Any]) -> dict[str, str]:
+    """The line that says how things are: its `level` (error, failed, building, empty, good), its `text`, and `more`."""
+    nodes, rejected = status["nodes"], status["rejected"]
+    failed = sum(1 for node in nodes if node["failure"])
+    building = sum(1 for node in nodes if node["running"])
+    blocked = status["counts"]["blocked"] - sum(1 for n in nodes if n["failure"] and n["action"] == Action.blocked)
+    parts = [
+        f"{count} {word}"
+        for count, word in ((building, "building"), (failed, "failed"), (max(blocked, 0), "blocked"))
+        if count
+    ]
+    if status["error"]:
+        return {"level": "error", "text": "Error", "more": status["error"]}
+    if rejected:
+        return {
+            "level": "error",
+            "text": "The newest code was refused; the one before stays in force",
+            "more": rejected["error"],
+        }
+    if parts:
+        level = "failed" if failed or blocked > 0 else "building"
+        return {"level": level, "text": ", ".join(parts), "more": ""}
+    if status["state"] == "empty":
+        return {"level": "empty", "text": "No project is loaded yet", "more": ""}
+    return {"level": "good", "text": "All good", "more": ""}
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in its largest unit, or its two largest where the first is small: `3 min`, `1 h 20 min`."""
+    if seconds is None:
+        return ""
+    left = max(0, round(seconds))
+    for index, (size, unit) in enumerate(_UNITS):
+        if left >= size:
+            whole, rest = divmod(left, size)
+            smaller, name = _UNITS[index + 1] if index + 1 < len(_UNITS) else (1, "")
+            more = f" {rest // smaller} {name}" if name and unit in "dh" and whole < 10 and rest >= smaller else ""
+            return f"{whole} {unit}{more}"
+    return "0 s"
+
+
+def clock(instant: str) -> str:
+    """An ISO-8601 instant as people read it: `2026-01-31 08:00:00 UTC`."""
+    return f"{instant[:19].replace('T', ' ')} UTC"
+
+
+def reasons(run: Mapping[str, Any]) -> str:
+    """Why the nodes of a run were built, each reason once with how many it is for."""
+    count: dict[str, int] = {}
+    for node in run["nodes"]:
+        count[node["reason"]] = count.get(node["reason"], 0) + 1
+    return ", ".join(f"{reason_text(reason)}{f' ({n})' if n > 1 else ''}" for reason, n in count.items())
+
+
+def _epoch(instant: str) -> float:
+    return datetime.fromisoformat(instant).timestamp()
+
+
+def _chosen(nodes: list[dict[str, Any]], action: str | None) -> list[dict[str, Any]]:
+    return [node for node in nodes if action in (None, node["action"])]
+
+
+def _attention(node: Mapping[str, Any]) -> int:
+    """What needs looking at comes first; otherwise the order of the graph."""
+    if node["failure"]:
+        return 0
+    if node["running"]:
+        return 1
+    return {"blocked": 2, "build": 3, "wait": 4}.get(node["action"], 5)

@@ -1,0 +1,54 @@
+"""The names that senders give to sources, and the ids they stand for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from time import monotonic
+
+from sao_events.inputs.data import unknown_source
+from sao_events.project import Project
+from sao_events.report import resolve_source
+from sao_events.web.answers import unavailable
+from sao_events.web.backend import Backend
+
+KEPT, MOST = 1.0, 10_000
+
+
+class Sources:
+    """Resolves names, and remembers for `KEPT` seconds which project they were resolved in: a look takes a lock that
+    the engine may hold for a while, and must not hold up those who send known names.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._project: Project | None = None
+        self._ids: dict[str, str] = {}
+        self._until = float("-inf")
+
+    async def ids(self, names: Collection[str]) -> dict[str, str]:
+        """The id of each of `names`. Raises Refused for one that is no source, Problem while there is no project."""
+        ids, now = self._ids, monotonic()
+        if now >= self._until or any(name not in ids for name in names):
+            self._until = now + KEPT
+            ids = await asyncio.to_thread(self._look, names)
+        return ids
+
+    def _look(self, names: Collection[str]) -> dict[str, str]:
+        with self.backend.view() as view:
+            project = view.project
+        if project is None:
+            raise unavailable("no project is loaded yet", "send it again in a moment; /readyz says when")
+        ids = dict(self._ids) if project is self._project and len(self._ids) < MOST else {}
+        self._project, self._ids = project, ids
+        for name in names:
+            if name not in ids:
+                ids[name] = _resolved(project, name)
+        return ids
+
+
+def _resolved(project: Project, name: str) -> str:
+    found = resolve_source(project, name)
+    if isinstance(found, str):
+        return found
+    raise unknown_source(name, found)
