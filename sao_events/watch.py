@@ -20,9 +20,7 @@ from watchdog.observers.polling import PollingObserver
 from sao_events import events as e
 from sao_events.config import Config
 from sao_events.errors import SaoError
-from sao_events.events import Recorded
-from sao_events.explain import reason_text
-from sao_events.graph import Graph
+from sao_events.follow import Follow
 from sao_events.ports import Draft
 from sao_events.service import Service
 
@@ -164,91 +162,3 @@ def watch(config: Config, console: Console | None = None, *, polling: bool = Fal
 
 def _saved(service: Service, paths: tuple[str, ...]) -> None:
     service.submit([Draft(e.CodePushed(paths=paths[:100]), service.clock.now(), sender="watch")])
-
-
-class Follow:
-    """Says on the console what happens, as it happens."""
-
-    def __init__(self, service: Service, console: Console) -> None:
-        self.service, self.console = service, console
-        self.after = service.store.last()
-        self.saved_at_load: int | None = None
-        self.loads = 0
-        self.error: str | None = None
-
-    def run(self) -> None:
-        """Until the service stops or the user interrupts."""
-        while not self.service.stopping:
-            self.service.wait_change(self.after, timeout=0.5)
-            self.tell()
-
-    def tell(self) -> None:
-        """Print what is new."""
-        for recorded in self.service.store.read(self.after):
-            self.after = recorded.seq
-            self._tell(recorded)
-        if self.service.loads != self.loads:
-            self.loads = self.service.loads
-            self._tell_load()
-        if self.service.error != self.error:
-            self.error = self.service.error
-            if self.error:
-                self.console.print(f"[red]error[/red] {self.error}", markup=True)
-
-    def _tell_load(self) -> None:
-        if self.saved_at_load is not None and not self.service.load_error:
-            self.console.print("  no change of meaning: nothing to build")
-        self.saved_at_load = None
-
-    def _tell(self, recorded: Recorded) -> None:
-        event = recorded.event
-        if isinstance(event, e.CodePushed):
-            self.saved_at_load = recorded.seq
-            shown = ", ".join(event.paths[:3]) + (f" and {len(event.paths) - 3} more" if len(event.paths) > 3 else "")
-            self.console.print(f"[bold]saved[/bold] {shown or event.ref or 'code'}")
-        elif isinstance(event, e.ProjectLoaded):
-            self.saved_at_load = None
-            self._tell_warnings(event)
-        elif isinstance(event, e.ProjectRejected):
-            self.saved_at_load = None
-            self.console.print("[red]the project does not parse[/red]; what was loaded before stays in force")
-            self.console.print(event.error, markup=False)
-        else:
-            self._tell_run(event)
-
-    def _tell_warnings(self, event: e.ProjectLoaded) -> None:
-        for warning in event.warnings:
-            self.console.print(f"[yellow]warning[/yellow] {warning}", markup=True)
-
-    def _tell_run(self, event: e.Event) -> None:
-        graph = self._graph()
-        if isinstance(event, e.BuildStarted):
-            self.console.print(f"  building [bold]{_name(graph, event.node)}[/bold]: {reason_text(event.reason)}")
-        elif isinstance(event, e.NodeBuilt):
-            self.console.print(f"  [green]built[/green] {_name(graph, event.node)} in {event.seconds:.2f} s")
-        elif isinstance(event, e.NodeFailed):
-            self.console.print(f"  [red]failed[/red] {_name(graph, event.node)}")
-            self.console.print(f"    {event.message or ''}", markup=False)
-        elif isinstance(event, e.TestFinished) and event.status != "pass":
-            self.console.print(f"  [red]test {event.status}[/red] {event.test.split('.')[-2:][0]}")
-            self.console.print(f"    {event.message or ''}", markup=False)
-        elif isinstance(event, e.RunFinished):
-            reused = self._reused(graph)
-            self.console.print(f"  run {event.run}: {event.status}; {reused} reused. Waiting for the next change.")
-
-    def _graph(self) -> Graph | None:
-        with self.service.view() as view:
-            return view.project.graph if view.project else None
-
-    def _reused(self, graph: Graph | None) -> int:
-        if graph is None:
-            return 0
-        since = [r for r in self.service.store.read(max(0, self.after - 1000)) if isinstance(r.event, e.NodeBuilt)]
-        last = since[-1].event if since else None
-        run = last.run if isinstance(last, e.NodeBuilt) else None
-        built = {r.event.node for r in since if isinstance(r.event, e.NodeBuilt) and r.event.run == run}
-        return sum(node.built for node in graph.nodes.values()) - len(built)
-
-
-def _name(graph: Graph | None, node: str) -> str:
-    return graph.nodes[node].name if graph and node in graph.nodes else node

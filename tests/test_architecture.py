@@ -22,6 +22,7 @@ SOURCE = Path(__file__).parent.parent / PACKAGE
 # Each module of the core may import those before it.
 CORE = (
     "errors",
+    "windows",
     "lineage",
     "policy",
     "events",
@@ -33,15 +34,21 @@ CORE = (
     "decide",
     "plan",
     "explain",
+    "history",
+    "report",
 )
 PORTS = ("ports", "clock")
-ADAPTERS = ("checkout", "dbt", "inputs", "store", "warehouse", "yamltext")
+ADAPTERS = ("checkout", "dbt", "inputs", "lock", "store", "warehouse", "yamltext")
 SHELL = (
+    "builds",
     "cli",
     "compare",
     "config",
     "demo",
+    "deploy",
     "engine",
+    "follow",
+    "hooks",
     "jobs",
     "scenario",
     "service",

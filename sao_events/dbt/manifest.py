@@ -56,14 +56,19 @@ def read_project(
     adapter = metadata.get("adapter_type") or ""
     macros = Macros(manifest.get("macros") or {}, adapter)
     around = Surroundings(manifest, macros, adapter, vars or {}, env or {}, root)
-    sources = [_source(thing, root, warnings) for thing in (manifest.get("sources") or {}).values()]
-    nodes = [_node(thing, around, default or {}, warnings) for thing in _nodes(manifest)]
+    sources = [_source(thing, root, warnings) for thing in _sorted((manifest.get("sources") or {}).values())]
+    nodes = [_node(thing, around, default or {}, warnings) for thing in _sorted(_nodes(manifest))]
     known = {source.id for source in sources} | {node.id for node in nodes}
-    tests = [_test(thing, around, known) for thing in _tests(manifest)]
+    tests = [_test(thing, around, known) for thing in _sorted(_tests(manifest))]
     graph = Graph(nodes, sources, tests)
     warnings.extend(_unreachable(graph))
     meta = {"dbt": metadata.get("dbt_version")}
     return Project(graph, metadata.get("project_name") or "project", adapter, tuple(warnings), meta)
+
+
+def _sorted(things: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """By id: dbt's own order depends on which files it parsed again."""
+    return sorted(things, key=lambda thing: str(thing["unique_id"]))
 
 
 def _check_schema(metadata: Mapping[str, Any]) -> list[str]:
