@@ -87,8 +87,8 @@ def test_all_is_never_proposed_where_a_source_seldom_lands() -> None:
 def test_all_is_never_proposed_for_any_trace_with_a_seldom_source(seed: int) -> None:
     chance = random.Random(seed)
     of = project(node("int", "raw.a", path="models/int/int.sql"), node("mart", "int", "raw.b", path=MART))
-    often = sorted(chance.uniform(0, 72) for _ in range(400))
-    over = trace(of, 72, {"raw.a": often, "raw.b": sorted(chance.uniform(0, 72) for _ in range(chance.randrange(3)))})
+    often = sorted(chance.uniform(0, 36) for _ in range(150))
+    over = trace(of, 36, {"raw.a": often, "raw.b": sorted(chance.uniform(0, 36) for _ in range(chance.randrange(3)))})
     for found in recommend(over, Settings()):
         assert not any("all" in candidate.words for candidate in found.candidates)
 

@@ -123,7 +123,8 @@ def _show(context: Context, given: Given, results: Sequence[Result]) -> None:
     trace, base = given.trace, reference(results)
     told = values(trace, results)
     landed = counted(told["landings"], "landing")
-    context.out.line(f"{told['project']}, {trace.days:.3g} days from {told['start']}: {landed}", "bold")
+    length = f"{trace.days:.3g} day{'' if trace.days == 1 else 's'}"
+    context.out.line(f"{told['project']}, {length} from {told['start']}: {landed}", "bold")
     for note in notes(trace, results):
         context.out.line(f"note: {note}", "yellow")
     columns = ["policy", "builds", "reuses", "build time", "wall", "tests", "mean age", "p95", "max"]

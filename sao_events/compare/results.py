@@ -145,7 +145,7 @@ def notes(trace: Trace, results: Sequence[Result]) -> list[str]:
         found.append(f"for {len(unknown)} of {len(graph.nodes)} nodes no build time is known: "
                      f"{trace.durations.assumed:g} s each is assumed")  # fmt: skip
     if silent:
-        found.append(f"no data lands in {', '.join(silent)}: what waits for them is not built for new data")
+        found.append(f"no data lands in {', '.join(silent)}: nothing is ever new there")
     found += [
         f"{each.name}: at the end {each.outcome.unfinished} scheduled builds had not begun: it cannot keep up"
         for each in results
