@@ -30,7 +30,7 @@ from rich.table import Table
 from sao_events.errors import SaoError
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "jaffle_shop"
-LIMIT = 180.0
+LIMIT, WIDTH = 180.0, 120
 
 
 class Demo:
@@ -167,7 +167,9 @@ class Demo:
 
     def _show(self) -> None:
         status, built = self._status(), self._built()
-        table = Table("node", "action", "reason", "since", "next", box=None, header_style="bold", pad_edge=False)
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("node", "action", "reason", "since", "next"):
+            table.add_column(column, overflow="ellipsis", no_wrap=True)
         for node in sorted(status["nodes"], key=lambda node: node["node"] not in built):
             if node["kind"] == "ephemeral":
                 continue
@@ -244,8 +246,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8181, help="where to listen; another free port where it is taken")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     if not EXAMPLE.is_dir():
-        console.print(f"error: the example project is not here ({EXAMPLE}); run `make demo` in a clone of the repository")
+        console.print(
+            f"error: the example project is not here ({EXAMPLE}); run `make demo` in a clone of the repository"
+        )
         return 1
     with tempfile.TemporaryDirectory(prefix="sao-demo-", ignore_cleanup_errors=True) as folder:
         port = _free(options.port)
