@@ -82,7 +82,7 @@ def _listening(context: Context) -> Config:
 
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("sao_events").setLevel(logging.INFO)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def watch(context: Context) -> int:
