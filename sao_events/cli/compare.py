@@ -123,7 +123,9 @@ def _show(context: Context, given: Given, results: Sequence[Result]) -> None:
     trace, base = given.trace, reference(results)
     told = values(trace, results)
     landed = counted(told["landings"], "landing")
-    length = f"{trace.days:.3g} day{'' if trace.days == 1 else 's'}"
+    length = (
+        span(trace.until - trace.start) if trace.days < 1 else f"{trace.days:.3g} day{'' if trace.days == 1 else 's'}"
+    )
     context.out.line(f"{told['project']}, {length} from {told['start']}: {landed}", "bold")
     for note in notes(trace, results):
         context.out.line(f"note: {note}", "yellow")

@@ -57,7 +57,7 @@ def span(seconds: float) -> str:
     """A length of time in one or two units, for people."""
     if seconds < 100:
         return f"{seconds:.0f} s"
-    if seconds < 6000:
+    if seconds < 6000 and seconds % 3600:
         return f"{seconds / 60:.3g} min"
     return f"{seconds / 3600:.3g} h" if seconds < 100 * 3600 else f"{seconds / 86400:.3g} d"
 

@@ -54,7 +54,7 @@ def gather(
         project = project or _last(recording, state_dir)
         made = read_trace(trace, project, days=days or DAYS, seed=seed)
         known = _durations(played) if played else measured(recording.events) if recording else Durations()
-        return Given(replace(made, durations=made.durations.over(known)), settings)
+        return Given(replace(made, durations=made.durations.over(known)), _limited(settings, project))
     if played is not None and log is None:
         return Given(_scenario_trace(played), settings)
     if recording is None:
@@ -62,7 +62,13 @@ def gather(
             f"there is no history to replay: no log in {state_dir}",
             hint="give --trace TRACE.yaml with rates, or --log with the state folder of a service",
         )
-    return Given(trace_of(recording, project=project, days=days), settings, project)
+    made = trace_of(recording, project=project, days=days)
+    return Given(made, _limited(settings, project or made.project), project)
+
+
+def _limited(settings: Settings, project: Project) -> Settings:
+    """A DuckDB file takes one process at a time, so the service makes one run at a time there; so do we."""
+    return replace(settings, max_concurrent_runs=1) if project.adapter == "duckdb" else settings
 
 
 def _only(path: Path) -> Scenario:

@@ -33,7 +33,7 @@ WINDOWS = (
     DAY,
 )
 TIMES = (1, 2, 4, 8, 16, 32, 64)
-FEWEST, NAMED, WORTH, BEND = 3, 3, 0.05, 0.1
+FEWEST, NAMED, WORTH, BEND, PATIENCE = 3, 3, 0.05, 0.1, 1.5
 UNWINDOWED = frozenset({"seed", "snapshot"})
 
 
@@ -130,6 +130,8 @@ class _Group:
                 best, quorum = tried, f"{quorum}: proposed"
             else:
                 quorum += ": not worth it"
+        if best is not None:
+            why += _against(best, today)
         if best is not None and all(self.pinned[name] == _changed(self.pinned[name], best) for name in self.nodes):
             best, why = None, "today's window is at the knee"
         return Proposal(self.group, self.nodes, today, tuple(candidates), best, why, quorum)
@@ -140,7 +142,7 @@ class _Group:
         joins = [name for name in self.nodes if len(set(graph.upstreams[name]) - graph.unchanging) > 1]
         if not joins or any(self.pinned[name].updates_on == "all" for name in self.nodes):
             return None, ""
-        patience = 2 * max(gap, *(_changed(self.pinned[name], base).build_after for name in joins))
+        patience = PATIENCE * max(gap, *(_changed(self.pinned[name], base).build_after for name in joins))
         waits = [(seconds, up) for name in joins for up, seconds in self._waits(name).items() if seconds > patience]
         if seldom := {up: seconds for seconds, up in sorted(waits)}:
             longest = sorted(seldom, key=lambda up: -seldom[up])[:NAMED]
@@ -211,6 +213,12 @@ def _part(project: Project, nodes: Sequence[str]) -> Project:
     kept = [node for name, node in graph.nodes.items() if name in graph.ancestors(touched) | touched]
     sources = {name for node in kept for name in node.reads}
     return replace(project, graph=Graph(kept, (source for name, source in graph.sources.items() if name in sources)))
+
+
+def _against(best: Candidate, today: Candidate) -> str:
+    less = today.seconds_a_day - best.seconds_a_day
+    building = f"{span(abs(less))} {'less' if less >= 0 else 'more'} building a day"
+    return f"; against today {building}, at a mean age of {span(best.mean)} instead of {span(today.mean)}"
 
 
 def _worth(tried: Candidate, base: Candidate, candidates: Sequence[Candidate]) -> bool:

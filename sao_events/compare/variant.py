@@ -137,9 +137,8 @@ def read_schedule(text: str) -> Schedule:
 
 def words(policy: Policy) -> str:
     """A policy in the words of a change: `4h all lazy`, `none`."""
-    unit, size = next(
-        ((unit, size) for unit, size in (("d", 86400), ("h", 3600), ("m", 60)) if not policy.build_after % size),
-        ("s", 1),
-    )
+    unit, size = next((unit, size) for unit, size in _UNITS if not policy.build_after % size or size == 1)
+    plain = Policy(policy.build_after, policy.updates_on, policy.lazy)
+    more = {"all": policy.updates_on == "all", "lazy": policy.lazy, "by the calendar": policy != plain}
     window = f"{policy.build_after / size:g}{unit}" if policy.build_after else "none"
-    return " ".join([window, *(["all"] if policy.updates_on == "all" else []), *(["lazy"] if policy.lazy else [])])
+    return " ".join([window, *(word for word, holds in more.items() if holds)])
