@@ -6,7 +6,7 @@ behind it. A result stands while the test's definition and every position are as
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 
 from sao_events.graph import Graph, Test
 from sao_events.lineage import digest
@@ -55,14 +55,16 @@ def outdated(graph: Graph, world: World, test: Test) -> bool:
     return any(state.seen.get(name) != position for name, position in now.items() if name in graph.nodes)
 
 
-def failing(graph: Graph, world: World, name: str, since: float = 0.0) -> bool:
-    """Whether a standing result, not older than `since`, of a test on the source or ephemeral model `name` is a
-    failure of severity error. A test that reads a node as well failed on that node.
+def failing(graph: Graph, world: World, name: str, since: float, rebuilt: Container[str]) -> bool:
+    """Whether a standing result of a test on the source or ephemeral model `name` is a failure of severity error: one
+    not older than `since`, over nothing that is among `rebuilt`. A test that reads a node as well failed on that node.
     """
     for test in graph.tests_of_unbuilt.get(name, ()):
         state = world.tests.get(test)
-        failed = state is not None and state.status in FAILED and state.at >= since
-        if failed and stands(graph, world, graph.tests[test]):
+        if state is None or state.status not in FAILED or state.at < since:
+            continue
+        again = any(seen in rebuilt for seen in looked_at(graph, graph.tests[test]))
+        if not again and stands(graph, world, graph.tests[test]):
             return True
     return False
 

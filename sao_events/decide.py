@@ -143,11 +143,11 @@ class Look:
         return self.graph.nodes[name].built and self.missing(name)
 
     def failing(self, name: str) -> bool:
-        """Whether a test of severity error failed on the source or ephemeral model; a forced job takes its own
-        results.
+        """Whether a test of severity error failed on the source or ephemeral model and will not run again before; a
+        forced job takes its own results.
         """
-        since = self.job.due if self.job is not None and not self.job.state_aware else 0.0
-        return checks.failing(self.graph, self.world, name, since)
+        since = self.job.due if self.job is not None and not self.job.state_aware else float("-inf")
+        return checks.failing(self.graph, self.world, name, since, self.assumed)
 
     def missing(self, name: str) -> bool:
         """Whether a reader cannot be built on `name`: never built or loaded, dropped, failed or blocked; through a

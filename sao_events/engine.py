@@ -168,20 +168,14 @@ class Engine:
         assert self.project is not None
         job = self.world.jobs.get(run.job.id) if run.job else None
         run.job = job or run.job
-        others = {
-            name
-            for other in self.runs.values()
-            if other is not run
-            for f in other.flights.values()
-            for name in f.open_nodes
-        }
+        others = [other for other in self.runs.values() if other is not run]
         turn = next_turn(
             run,
             self.project.graph,
             self.world,
             self.settings,
             self.clock.now(),
-            building=others,
+            others=others,
             gated=self.builder.gated,
         )
         run.nodes -= turn.dropped

@@ -129,11 +129,16 @@ def read_scenarios(path: Path) -> Iterator[Scenario]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
+    yield from parse_scenarios(text, str(path))
+
+
+def parse_scenarios(text: str, place: str) -> Iterator[Scenario]:
+    """The scenarios of a YAML text, in order; errors name `place` and line."""
     names: set[str] = set()
-    for document in documents(text, str(path)):
-        scenario = _scenario(document, str(path))
+    for document in documents(text, place):
+        scenario = _scenario(document, place)
         if scenario.name in names:
-            raise ConfigError(f"{path}:{document.line}: two scenarios of the name {scenario.name}")
+            raise ConfigError(f"{place}:{document.line}: two scenarios of the name {scenario.name}")
         names.add(scenario.name)
         yield scenario
 

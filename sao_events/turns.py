@@ -6,7 +6,7 @@ waits for a node that another run is building, both to build it and to read it, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from sao_events import checks
@@ -56,7 +56,20 @@ class ActiveRun:
 
     def unfinished(self) -> set[str]:
         """Nodes that the run still owes: waiting for their turn, or being built."""
-        return self.nodes.union(*(flight.open_nodes for flight in self.flights.values()))
+        return self.nodes | self.building()
+
+    def building(self) -> set[str]:
+        """Nodes that the builder has in hand for the run."""
+        return {name for flight in self.flights.values() for name in flight.open_nodes}
+
+    def untested(self, graph: Graph) -> set[str]:
+        """Nodes that the run has built and whose tests, with all that they look at there, have yet to end."""
+        pending = self.tests.union(*(flight.open_tests for flight in self.flights.values()))
+        owed, found = self.unfinished(), set[str]()
+        for test in (graph.tests[name] for name in pending if name in graph.tests):
+            if owed.isdisjoint(seen := checks.looked_at(graph, test)):
+                found.update(self.built.intersection(seen))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +83,21 @@ class Turn:
 
 
 def next_turn(
-    run: ActiveRun, graph: Graph, world: World, settings: Settings, now: float, *, building: set[str], gated: bool
+    run: ActiveRun,
+    graph: Graph,
+    world: World,
+    settings: Settings,
+    now: float,
+    *,
+    others: Collection[ActiveRun],
+    gated: bool,
 ) -> Turn:
-    """Who may go now. `building` are nodes that other runs have in hand. `gated`: single nodes, else as much as holds
-    together.
+    """Who may go now. What other runs are building is waited for, by nodes until it is tested, too. `gated`: single
+    nodes, else as much as holds together.
     """
     gone = {name for name in run.nodes if name not in graph.nodes}
     fresh = plan(graph, world, settings, now, job=run.job, only=run.nodes - gone)
-    turn = _Turn(run, graph, world, building, fresh, gated)
+    turn = _Turn(run, graph, world, others, fresh, gated)
     for name in graph.sort(run.nodes - gone):
         turn.consider(name)
     look = Look(graph, world, settings, now, run.job)
@@ -91,17 +111,12 @@ def next_turn(
 
 class _Turn:
     def __init__(
-        self, run: ActiveRun, graph: Graph, world: World, building: set[str], fresh: Plan, gated: bool
+        self, run: ActiveRun, graph: Graph, world: World, others: Collection[ActiveRun], fresh: Plan, gated: bool
     ) -> None:
-        self.run, self.graph, self.world, self.building, self.fresh, self.gated = (
-            run,
-            graph,
-            world,
-            building,
-            fresh,
-            gated,
-        )
-        self.in_flight = {name for flight in run.flights.values() for name in flight.open_nodes}
+        self.run, self.graph, self.world, self.fresh, self.gated = run, graph, world, fresh, gated
+        self.building = set[str]().union(*(other.building() for other in others))
+        self.busy = self.building.union(*(other.untested(graph) for other in others))
+        self.in_flight = run.building()
         self.tests_in_flight = {name for flight in run.flights.values() for name in flight.open_tests}
         self.taken: list[str] = []
         self.taken_tests: list[str] = []
@@ -111,7 +126,7 @@ class _Turn:
     def consider(self, name: str) -> None:
         """Take the node, leave it out, or let it wait."""
         before = waits_on(self.graph, name)
-        if self._busy(name) or any(map(self._busy, before)) or any(self._owed(up) for up in before):
+        if name in self.busy or not self.busy.isdisjoint(before) or any(map(self._owed, before)):
             return
         if self._untested(name, before):
             return
@@ -124,7 +139,7 @@ class _Turn:
         """Take the test once all it reads has had its turn; leave it out where it cannot run or its result stands."""
         definition = self.graph.tests[test]
         reads = set(checks.looked_at(self.graph, definition))
-        if any(self._owed(name) or self._busy(name) for name in reads):
+        if any(map(self._owed, reads)) or not self.building.isdisjoint(reads):
             return
         taken = reads.intersection(self.taken)
         forced = look.job is not None and not look.job.state_aware
@@ -140,9 +155,6 @@ class _Turn:
         if self.gated:
             return [((name,), ()) for name in self.taken] + [((), (test,)) for test in self.taken_tests]
         return [(tuple(self.taken), tuple(self.taken_tests))] if self.taken or self.taken_tests else []
-
-    def _busy(self, name: str) -> bool:
-        return name in self.building
 
     def _owed(self, name: str) -> bool:
         """Whether the run has yet to build `name` before something that reads it may go."""

@@ -1,0 +1,152 @@
+"""The laws of semantics section 8 and of the log, over random projects and histories.
+
+Every history is a scenario: what hypothesis prints can be saved as a file and run with `sao-events simulate`. The
+quick profile is for every change; `SAO_NIGHTLY=1` takes twenty times as many.
+"""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+from dataclasses import replace
+
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from sao_events import events as e
+from sao_events.events import event_from_json, event_to_json
+from sao_events.plan import plan
+from sao_events.ports import Draft
+from sao_events.scenario import parse_scenarios
+from sao_events.state import World, evolve
+from sao_events.store.checkpoint import world_from_bytes, world_to_bytes
+from sao_events.yamltext import Word
+from tests.histories import histories
+from tests.laws import History, decided, lawful, sound
+
+MANY = 20 if os.environ.get("SAO_NIGHTLY") else 1
+CALM = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+def quick(examples: int) -> settings:
+    return settings(max_examples=examples * MANY, deadline=None, print_blob=True, suppress_health_check=CALM)
+
+
+def history(text: str) -> History:
+    [scenario] = parse_scenarios(text, "random")
+    return History(scenario)
+
+
+@quick(150)
+@given(histories())
+def test_at_rest_the_warehouse_is_sound(text: str) -> None:
+    note(text)
+    it = history(text)
+    it.run()
+    it.rest()
+    if it.scenario.settings.trigger == "continuous":
+        sound(it)
+    it.job()
+    sound(it)
+    lawful(it.log(), it.graphs())
+
+
+@quick(60)
+@given(histories(), st.lists(st.floats(0, 1), min_size=1, max_size=3), st.booleans())
+def test_killed_at_any_append_it_comes_to_the_same_rest(text: str, places: list[float], written: bool) -> None:
+    note(text)
+    whole = history(text)
+    whole.run()
+    log = whole.log()
+    for place in places:
+        length = 2 + round(place * (len(log) - 2))
+        it = whole.from_prefix(length, written)
+        it.rest()
+        if it.scenario.settings.trigger == "continuous":
+            sound(it)
+        it.job()
+        sound(it)
+        lawful(it.log(), it.graphs())
+        assert not it.engine.world.jobs
+
+
+@quick(60)
+@given(histories(), st.floats(0, 1))
+def test_the_log_is_the_truth(text: str, place: float) -> None:
+    note(text)
+    it = history(text)
+    it.run()
+    log = it.log()
+    cut = round(place * len(log))
+    world = deepcopy(folded(log[:cut]))
+    again = world_from_bytes(world_to_bytes(world))
+    assert again == world
+    for start in (world, again):
+        for recorded in log[cut:]:
+            evolve(start, recorded)
+        assert start == it.engine.world
+    for recorded in log:
+        assert event_from_json(*event_to_json(recorded.event)) == recorded.event
+
+
+@quick(60)
+@given(histories())
+def test_a_load_told_again_changes_nothing(text: str) -> None:
+    note(text)
+    it = history(text)
+    it.run()
+    it.rest()
+    sources, before, length = dict(it.engine.world.sources), it.decisions(), len(it.log())
+    for recorded in it.log():
+        if isinstance(recorded.event, e.DataLanded):
+            again = replace(recorded.event, loaded_at=recorded.event.loaded_at or recorded.at)
+            it.store.append([Draft(again, it.clock.now(), sender="again")])
+            length += 1
+    it.rest()
+    assert (it.engine.world.sources, it.decisions(), len(it.log())) == (sources, before, length)
+
+
+@quick(60)
+@given(histories())
+def test_every_moment_has_its_decisions(text: str) -> None:
+    note(text)
+    it = history(text)
+    it.run()
+    graphs, world, graph = it.graphs(), World(), None
+    for recorded in it.log():
+        evolve(world, recorded)
+        if isinstance(recorded.event, e.ProjectLoaded):
+            graph = graphs[recorded.event.project]
+        if graph is not None:
+            before = deepcopy(world)
+            decided(graph, world, it.scenario.settings, recorded.at)
+            assert world == before
+
+
+@quick(60)
+@given(histories(calm=True), st.data())
+def test_a_plan_is_what_its_run_does(text: str, data: st.DataObject) -> None:
+    note(text)
+    it = history(text)
+    for block in it.scenario.nodes.values():
+        block["build_duration"], block["early_cutoff"] = Word("0s", 0), Word("false", 0)
+    it.run()
+    it.rest()
+    it.clock.set(it.clock.now() + data.draw(st.sampled_from((60.0, 3600.0, 86400.0))))
+    for source in data.draw(st.sets(st.sampled_from(sorted(it.graph.sources)))):
+        it.store.append([Draft(e.DataLanded(source), it.clock.now())])
+    it.engine.take_reports()
+    world = folded(it.log())
+    planned = plan(it.graph, world, it.scenario.settings, it.clock.now())
+    before = it.store.last()
+    it.engine.step()
+    builds = {r.event.node: r.event.reason for r in it.store.read(before) if isinstance(r.event, e.BuildStarted)}
+    assert builds == {name: planned.decisions[name].reason.value for name in planned.nodes}
+    assert not plan(it.graph, it.engine.world, it.scenario.settings, it.clock.now()).nodes
+
+
+def folded(log: list[e.Recorded]) -> World:
+    world = World()
+    for recorded in log:
+        evolve(world, recorded)
+    return world
