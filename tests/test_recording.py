@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,12 @@ from sao_events import events as e
 from sao_events.compare.recording import Recording, read_recording, trace_of
 from sao_events.compare.replay import Replay
 from sao_events.compare.results import RECORDED, variants
+from sao_events.compare.tracefile import read_trace
 from sao_events.compare.variant import Variant
 from sao_events.errors import ConfigError, UsageError
 from sao_events.events import Recorded
+from sao_events.graph import Graph
+from sao_events.graph import Test as DataTest
 from sao_events.history import event_object
 from sao_events.policy import Settings
 from sao_events.ports import Draft
@@ -26,6 +31,8 @@ from tests.compared import DAY, HOUR, START, node, project
 
 # What a build came to is not replayed, and a restart, which looks at everything again, neither.
 NOT_REPLAYED = {"fail", "fail_test", "same_output", "crash"}
+
+SHOP = project(node("a", "raw.x"), node("b", "raw.y", hours=3), node("c", "a", "b", hours=1))
 
 
 def scenarios() -> Iterator[Scenario]:
@@ -47,7 +54,27 @@ def test_a_replay_of_a_simulations_log_makes_its_builds(scenario: Scenario) -> N
     assert sorted((build.at, build.node, build.reason) for build in outcome.builds) == sorted(timeline.builds)
 
 
-SHOP = project(node("a", "raw.x"), node("b", "raw.y", hours=3), node("c", "a", "b", hours=1))
+@pytest.mark.parametrize("seed", range(8))
+def test_a_replay_of_a_replays_log_makes_its_builds(seed: int, tmp_path: Path) -> None:
+    """As a service does it: runs in one piece, two threads, builds and tests that take their time."""
+    (tmp_path / "trace.yaml").write_text(
+        "sources:\n  raw.x: {poisson: 2/h}\n  raw.y: {every: 50m, jitter: 40m}\n"
+        "code: {poisson: 4/d}\ndurations: {default: 7m, b: 31m}\n"
+    )
+    graph, tests = SHOP.graph, [DataTest("t", "t", ("b",))]
+    tested = replace(SHOP, graph=Graph(graph.nodes.values(), graph.sources.values(), tests))
+    over = read_trace(tmp_path / "trace.yaml", tested, days=3, seed=seed)
+    chance = random.Random(seed)
+    more = [Draft(e.RelationDropped("b"), over.start + chance.uniform(0, 3 * DAY)) for _ in range(3)]
+    more += [Draft(e.StateCleared(("c",)), over.start + chance.uniform(0, 3 * DAY))]
+    over = replace(over, happenings=tuple(sorted([*over.happenings, *more], key=lambda draft: draft.at)))
+    settings = Settings(settle=120.0, code_changes="after_window" if seed % 2 else "immediate", max_concurrent_runs=2)
+    first = Replay(over, Variant(RECORDED), settings, threads=2)
+    builds = first.run().builds
+    assert len({build.node for build in builds}) == 3
+    recording = Recording(first.store.read(), over.projects, "test")
+    again = Replay(trace_of(recording, until=over.until), variants(over)[0], settings, threads=2)
+    assert again.run().builds == builds
 
 
 def log_of(*events: tuple[float, e.Event]) -> list[Recorded]:
