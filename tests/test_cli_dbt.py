@@ -211,6 +211,24 @@ def test_an_interrupted_run_is_no_failed_attempt(shop: Path) -> None:
     assert (status["runs"], status["jobs"]) == ([], [])
 
 
+def test_watch_tells_each_event_and_builds_what_is_saved(shop: Path) -> None:
+    with started(shop, "watch", "--json") as watching:
+        assert watching.stdout is not None
+        told = (json.loads(line) for line in watching.stdout)
+        first = next(event for event in told if event["kind"] == "RunFinished")
+        assert first["data"]["status"] == "success"
+        model = shop / "models" / "orders.sql"
+        model.write_text(f"{model.read_text()}\nwhere amount > 0", encoding="utf-8")
+        begun = [next(event for event in told if event["kind"] == "BuildStarted") for _ in range(2)]
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=60)
+    assert [(event["data"]["node"], event["data"]["reason"]) for event in begun] == [
+        (ORDERS, "code_changed"),
+        (MART, "upstream_code_changed"),
+    ]
+    assert watching.returncode == 0
+
+
 def test_a_service_takes_the_job_of_a_run(shop: Path) -> None:
     with started(shop, "serve", "--port", "0", "--json") as service:
         assert service.stdout is not None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from threading import Event, Thread
 
 from sao_events import report
 from sao_events.cli.options import Context, add_command
@@ -53,25 +54,39 @@ def events(context: Context) -> int:
             return 0
         _print(context, past, known)
         if args.follow:
-            _follow(context, record, last, kinds, subject, known)
+            _follow(context, record, last, Event(), kinds, subject)
     return 0
+
+
+@contextmanager
+def following(context: Context) -> Iterator[None]:
+    """Print every event that comes while the context lasts."""
+    with opened(context.config, create=True) as record:
+        stop = Event()
+        thread = Thread(target=_follow, args=(context, record, record.store.last(), stop), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
 
 def _follow(
     context: Context,
     record: Record,
     after: int,
-    kinds: Sequence[str] | None,
-    subject: str | None,
-    known: Names,
+    stop: Event,
+    kinds: Sequence[str] | None = None,
+    subject: str | None = None,
 ) -> None:
-    while True:
+    known = report.names(record.project)
+    while not stop.wait(POLL):
         last = record.store.last()
         if last > after:
             fresh = record.store.find(kinds, subject, limit=last - after)
             _print(context, [item for item in reversed(fresh) if item.seq > after], known)
             after = max(last, fresh[0].seq if fresh else last)
-        time.sleep(POLL)
 
 
 def _print(context: Context, found: Sequence[Recorded], known: Names) -> None:

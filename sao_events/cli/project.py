@@ -6,6 +6,7 @@ What knows dbt is imported where it is used: the other commands start without it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ def _settings(config: Config, folder: Path) -> DbtSettings:
     from sao_events.builds import dbt_settings
 
     settings = dbt_settings(config, folder)
-    return replace(settings, state_dir=config.state_dir / "plan", runner="subprocess")
+    return replace(settings, state_dir=config.state_dir / "plan")
 
 
 def parse(config: Config, world: World) -> Project:
@@ -59,18 +60,29 @@ def parse_and_select(
     from sao_events import dbt
     from sao_events.deploy import with_sources
 
-    builder = dbt.open_builder(_settings(config, folder))
-    try:
-        loaded = builder.load(config.settings.default_config)
-        project = with_sources(loaded.project, config.sources)
-        ids = builder.select(" ".join(select) or EVERYTHING, " ".join(exclude) or None)
-    finally:
-        builder.close()
-    chosen = tuple(name for name in project.graph.nodes if name in set(ids))
-    if not chosen:
-        but = f" but {' '.join(exclude)}" if exclude else ""
+    with closing(dbt.open_builder(_settings(config, folder))) as builder:
+        project = with_sources(builder.load(config.settings.default_config).project, config.sources)
+        ids = set(builder.select(" ".join(select) or EVERYTHING, " ".join(exclude) or None))
+    return project, _chosen([name for name in project.graph.nodes if name in ids], select, exclude)
+
+
+def only_select(config: Config, world: World, select: Sequence[str], exclude: Sequence[str]) -> tuple[str, ...]:
+    """The ids alone, of tests too: one start of dbt, for who has the project parsed elsewhere. Raises UsageError for
+    none.
+    """
+    folder = folder_of(config, world)
+    from sao_events import dbt
+
+    settings = replace(_settings(config, folder), runner="subprocess")
+    with closing(dbt.open_builder(settings)) as builder:
+        return _chosen(builder.select(" ".join(select) or EVERYTHING, " ".join(exclude) or None), select, exclude)
+
+
+def _chosen(ids: Sequence[str], select: Sequence[str], exclude: Sequence[str]) -> tuple[str, ...]:
+    if not ids:
+        but = f" without {' '.join(exclude)}" if exclude else ""
         raise UsageError(
             f"the selector {' '.join(select) or EVERYTHING}{but} names no model, seed or snapshot",
             hint="it is dbt's own syntax: orders, +orders, tag:daily, path:models/marts ...",
         )
-    return project, chosen
+    return tuple(ids)

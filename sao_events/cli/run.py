@@ -14,7 +14,7 @@ from sao_events.cli.job import Followed
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import COLUMNS, node_row, seconds_of
 from sao_events.cli.plan import JOB, selecting, selector
-from sao_events.cli.project import parse_and_select
+from sao_events.cli.project import only_select
 from sao_events.cli.record import opened
 from sao_events.config import require_project
 from sao_events.errors import Busy, DbtError, SaoError
@@ -46,7 +46,7 @@ def run_now(context: Context) -> int:
     select = None
     if wanted := selector(context):
         with opened(config) as record:
-            _, select = parse_and_select(config, record.world, *wanted)
+            select = only_select(config, record.world, *wanted)
     job = JobRequested(f"{JOB}-{uuid4().hex[:12]}", JOB, context.clock.now(), select, not context.args.force)
     with _terminated_as_interrupted():
         followed = _carried_out(context, job)

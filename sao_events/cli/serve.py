@@ -7,6 +7,9 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from rich.console import Console
+
+from sao_events.cli.log import following
 from sao_events.cli.options import Context, add_command
 from sao_events.config import Config, port_number, require_project
 
@@ -86,12 +89,15 @@ def _log_to_stderr() -> None:
 
 
 def watch(context: Context) -> int:
-    """Watch the project's folder until interrupted."""
+    """Watch the project's folder until interrupted; with `--json` every event is told on a line of its own."""
     config = context.config
     require_project(config)
     from sao_events.watch import watch as watch_project
 
-    return watch_project(config)
+    if not context.out.as_json:
+        return watch_project(config)
+    with following(context):
+        return watch_project(config, Console(quiet=True))
 
 
 def hooks_install(context: Context) -> int:
