@@ -71,7 +71,7 @@ def _own(project: Project, proposal: Proposal) -> Iterator[str]:
     common, nodes = _common(project, proposal), [project.graph.nodes[name] for name in proposal.nodes]
     others = [node.name for node in nodes if node.policy != common]
     if others:
-        yield f"# not so today, and where they declare freshness themselves not by this: {', '.join(others)}"
+        yield f"# another policy today, which stays where they declare it themselves: {', '.join(others)}"
 
 
 def _shown(project: str, folder: _Folder) -> Iterator[str]:
