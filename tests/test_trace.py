@@ -183,3 +183,26 @@ def test_a_name_that_several_sources_have_says_so(tmp_path: Path) -> None:
     of = project(node("a", "raw.orders", "archive.orders"))
     with pytest.raises(ConfigError, match=r"no source orders\n  several have it: raw\.orders, archive\.orders"):
         read_trace(tmp_path / "trace.yaml", of, days=1, seed=0)
+
+
+ROOT = Path(__file__).parent.parent
+TABLES = ("orders", "order_items", "customers", "payments", "products", "stores")
+JAFFLE = project(
+    node("stg_orders", *(f"raw.{table}" for table in TABLES), kind="view", path="models/staging/stg_orders.sql"),
+    node("int_orders", "stg_orders", path="models/intermediate/int_orders.sql"),
+    node("mart_orders", "int_orders", path="models/marts/mart_orders.sql"),
+)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples" / "traces").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_examples_are_traces_of_the_example_shop(path: Path) -> None:
+    assert read_trace(path, JAFFLE, days=28, seed=0).landings().keys() == {f"raw.{table}" for table in TABLES}
+
+
+def test_the_example_of_the_page_is_a_trace(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "SIMULATE.md").read_text(encoding="utf-8")
+    [example] = [block for block in page.split("```yaml\n") if block.startswith("start:")]
+    (tmp_path / "trace.yaml").write_text(example.partition("```")[0])
+    trace = read_trace(tmp_path / "trace.yaml", JAFFLE, days=28, seed=0)
+    assert set(trace.landings()) == {"raw.orders", "raw.payments", "raw.stores"}
+    assert [trace.durations.of(name) for name in JAFFLE.graph.nodes] == [30, 30, 90]
