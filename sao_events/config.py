@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from sao_events.errors import ConfigError, PolicyError
 from sao_events.policy import Settings, parse_duration, read_policy
@@ -135,11 +136,14 @@ class Config:
     path: Path | None = None
 
 
-def load_config(path: Path | None, start: Path, environ: Mapping[str, str] | None = None) -> Config:
+def load_config(
+    path: Path | None, start: Path, environ: Mapping[str, str] | None = None, *, target: str | None = None
+) -> Config:
     """The configuration in the file `path`, else in `SAO_CONFIG`, else in `sao.yml` of `start` or of the dbt project's
     folder, which is `start` or the nearest folder above it with a dbt project; without any, the defaults.
 
-    Environment variables win over the file. Raises ConfigError naming file and line.
+    Environment variables win over the file; so does `target`, dbt's, which where it is another one makes another
+    environment. Raises ConfigError naming file and line.
     """
     environ = os.environ if environ is None else environ
     found = _project_folder(start)
@@ -149,9 +153,9 @@ def load_config(path: Path | None, start: Path, environ: Mapping[str, str] | Non
         path = next((at / FILE for at in (start, found) if at is not None and (at / FILE).is_file()), None)
     project = (found or start).absolute()
     if path is None:
-        return _with_environment(_Reader("defaults", project, project).config(Block({}, 0), None), environ)
+        return _with_environment(_Reader("defaults", project, project, target).config(Block({}, 0), None), environ)
     path = path.absolute()
-    config = _Reader(str(path), path.parent, project).config(_document(path), path)
+    config = _Reader(str(path), path.parent, project, target).config(_document(path), path)
     return _with_environment(config, environ)
 
 
@@ -205,17 +209,18 @@ def port_number(text: str, where: str) -> int:
 class _Reader:
     """Reads the blocks of one file; knows where it stands and where relative paths count from."""
 
-    def __init__(self, place: str, folder: Path, project: Path) -> None:
-        self.place, self.folder, self.project = place, folder, project
+    def __init__(self, place: str, folder: Path, project: Path, target: str | None) -> None:
+        self.place, self.folder, self.project, self.target = place, folder, project, target
 
     def config(self, block: Block, path: Path | None) -> Config:
         self._check(block, "")
         project, dbt = self._block(block, "project"), self._block(block, "dbt")
         made = self._dbt(project, dbt)
+        named = None if made.target != self._text(project, "target") else self._text(block, "environment")
         return Config(
-            environment=self._text(block, "environment") or made.target or "default",
+            environment=named or made.target or "default",
             dbt=made,
-            state_dir=self._path(block, "state_dir") or (self.folder if path else self.project) / ".sao",
+            state_dir=self._path(block, "state_dir") or self._state_dir(made, path),
             settings=self._settings(self._block(block, "decisions")),
             http=self._http(self._block(block, "http")),
             data_tokens=self._secrets(self._block(block, "data"), "tokens", "data.tokens"),
@@ -234,13 +239,18 @@ class _Reader:
             project_dir=self._path(project, "dir") or self._default_project(),
             profiles_dir=self._path(project, "profiles_dir"),
             profile=self._text(project, "profile"),
-            target=self._text(project, "target"),
+            target=self.target or self._text(project, "target"),
             vars=given or {},
             threads=threads,
             executable=self._text(dbt, "executable"),
             runner=dbt.choice(self.place, "runner", ("auto", "warm", "subprocess")),
             grace=self._seconds(dbt, "grace", 10.0),
         )
+
+    def _state_dir(self, dbt: DbtConfig, path: Path | None) -> Path:
+        """One for each target: what was built in one says nothing of another."""
+        folder = (self.folder if path else self.project) / ".sao"
+        return folder / "targets" / quote(dbt.target, safe="") if dbt.target else folder
 
     def _default_project(self) -> Path:
         return self.folder if (self.folder / PROJECT_FILE).is_file() else self.project

@@ -127,6 +127,21 @@ def test_the_target_names_an_environment_that_has_no_name(project: Path) -> None
     assert read(project, "project: {target: ci}\n").environment == "ci"
 
 
+def test_each_target_has_a_state_of_its_own(project: Path) -> None:
+    assert read(project, "project: {target: ci}\n").state_dir == project / ".sao" / "targets" / "ci"
+    config = load_config(None, project, {}, target="a/b")
+    assert (config.dbt.target, config.environment) == ("a/b", "a/b")
+    assert config.state_dir == project / ".sao" / "targets" / "a%2Fb"
+    assert read(project, "project: {target: ci}\nstate_dir: here\n").state_dir == project / "here"
+
+
+def test_another_target_is_another_environment(project: Path) -> None:
+    (project / "sao.yml").write_text("environment: prod\nproject: {target: live}\n", encoding="utf-8")
+    config = load_config(None, project, {}, target="ci")
+    assert (config.dbt.target, config.environment) == ("ci", "ci")
+    assert load_config(None, project, {}, target="live").environment == "prod"
+
+
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [

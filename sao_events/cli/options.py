@@ -44,16 +44,12 @@ def configured(args: argparse.Namespace) -> Config:
     start = Path(args.project_dir).absolute() if args.project_dir else Path.cwd()
     if not start.is_dir():
         raise UsageError(f"--project-dir {args.project_dir}: there is no such folder")
-    config = load_config(Path(args.config) if args.config else None, start)
+    config = load_config(Path(args.config) if args.config else None, start, target=args.target)
     dbt = config.dbt
     if args.project_dir:
         dbt = replace(dbt, project_dir=start)
     if args.profiles_dir:
         dbt = replace(dbt, profiles_dir=Path(args.profiles_dir).absolute())
-    if args.target:
-        named = config.path is not None and config.environment not in (dbt.target, "default")
-        config = replace(config, environment=config.environment if named else args.target)
-        dbt = replace(dbt, target=args.target)
     state_dir = Path(args.state_dir).absolute() if args.state_dir else config.state_dir
     return replace(config, dbt=dbt, state_dir=state_dir)
 
@@ -67,7 +63,7 @@ def global_options(parser: argparse.ArgumentParser, *, within: bool) -> None:
         ("--project-dir", "the dbt project's folder (default: this one or the nearest above it)"),
         ("--profiles-dir", "the folder of profiles.yml (default: where dbt looks)"),
         ("--target", "dbt's target (default: the profile's)"),
-        ("--state-dir", "the folder of the event log (default: .sao in the project's folder)"),
+        ("--state-dir", "the folder of the event log (default: .sao, with a target .sao/targets/NAME)"),
     ):
         group.add_argument(flag, default=default, metavar="PATH" if flag != "--target" else "NAME", help=meaning)
     json_default = argparse.SUPPRESS if within else False
