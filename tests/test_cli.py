@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import re
 import subprocess
@@ -450,6 +451,29 @@ def test_a_node_under_way_says_since_when() -> None:
 def test_cells_of_several_lines_stay_in_their_row(capsys: pytest.CaptureFixture[str]) -> None:
     Output(stream=sys.stdout).table(("a", "b"), [["one\ntwo", "x"], ["y", "z"]])
     assert capsys.readouterr().out == "a        b\none two  x\ny        z\n"
+
+
+class Terminal(io.StringIO):
+    """Somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("no_color", [None, "1"])
+def test_a_terminal_has_colours_unless_they_are_unwanted(monkeypatch: pytest.MonkeyPatch, no_color: str | None) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    stream = Terminal()
+    out = Output(stream=stream)
+    out.table(("node", "action"), [["orders", "blocked"], ["[bold]mart[/bold]", "reuse"]])
+    out.line("[red]not markup[/red]", "red")
+    assert ("\x1b[31m" in stream.getvalue()) is (no_color is None)
+    assert "[bold]mart[/bold]" in stream.getvalue()
+    assert "[red]not markup[/red]" in stream.getvalue()
 
 
 # The page
