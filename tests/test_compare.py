@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from sao_events import events as e
+from sao_events.compare import workers
 from sao_events.compare.replay import Outcome, Replay
 from sao_events.compare.results import RECORDED, TODAY, Result, compare, covered, notes, reference, values, variants
 from sao_events.compare.trace import Durations, Trace
-from sao_events.compare.variant import Change, Schedule, Variant
+from sao_events.compare.variant import Change, Schedule, Variant, read_schedule
 from sao_events.errors import UsageError
 from sao_events.graph import Test as DataTest
 from sao_events.policy import Policy, Settings
@@ -220,3 +221,20 @@ def test_policies_of_nodes_that_today_does_not_know_stay_as_they_were() -> None:
     variant = Variant("v", {"a": Policy(60.0)})
     made = variant.over(project(node("a", "raw"), node("b", "raw", hours=1)))
     assert {name: each.policy.build_after for name, each in made.graph.nodes.items()} == {"a": 60.0, "b": HOUR}
+
+
+def test_side_by_side_comes_out_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = trace(project(node("mart", "raw", hours=4), node("books", "mart")), 24, {"raw": HOURLY})
+    policies = variants(over, baselines=[("every 1h", Schedule(HOUR))])
+    alone = compare(over, policies, Settings())
+    monkeypatch.setattr(workers, "ENOUGH", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert values(over, compare(over, policies, Settings())) == values(over, alone)
+    lost = [*policies, Variant("lost", changes=(Change("marts", 1.0),))]
+    with pytest.raises(UsageError, match=r"no node has the name(.|\n)*did you mean mart"):
+        compare(over, lost, Settings())
+
+
+def test_an_error_in_a_worker_is_raised_with_its_hint() -> None:
+    with pytest.raises(UsageError, match=r"'x' is no schedule\n  write 'every 1h'"):
+        workers.spread(read_schedule, ["every 1h", "x"], size=workers.ENOUGH, workers=2)

@@ -179,7 +179,7 @@ def _rows(drawing: Drawing, each: Result, shown: Sequence[str], start: float, sc
 
 def _bands(each: Result, node: NodeResult, start: float, scale: float) -> list[tuple[float, float, str]]:
     """Stretches of one colour as (x, width, colour), the mean age taken column by column."""
-    points = each.outcome.tracker.points.get(node.node, [])
+    points = each.outcome.points.get(node.node, [])
     seconds = COLUMN / scale
     columns = round((each.outcome.until - start) / seconds)
     found: list[tuple[float, float, str]] = []

@@ -21,6 +21,7 @@ from sao_events.compare.results import P95, aging, result
 from sao_events.compare.staleness import Ages
 from sao_events.compare.trace import Trace
 from sao_events.compare.variant import Change, Variant, words
+from sao_events.compare.workers import spread
 from sao_events.graph import Graph, Node
 from sao_events.policy import Policy, Settings
 from sao_events.project import Project
@@ -116,12 +117,13 @@ class _Group:
         self.landings = {name: landed.get(name, []) for name in sorted(sources - self.trace.project.graph.unchanging)}
 
     def proposal(self) -> Proposal:
-        today = self._tried(None)
         gaps = [median(_gaps(landings)) for landings in self.landings.values() if len(landings) >= FEWEST]
         if not gaps:
-            return Proposal(self.group, self.nodes, today, why="too little has landed to say anything")
+            today, why = self._tried(None), "too little has landed to say anything"
+            return Proposal(self.group, self.nodes, today, why=why)
         windows = [0.0, *_windows(min(gaps), self.trace.days * DAY / 2)]
-        candidates = [self._tried(Change("", window)) for window in windows]
+        changes = [None, *(Change("", window) for window in windows)]
+        today, *candidates = spread(self._tried, changes, size=len(self.trace.happenings))
         best, why = _knee(candidates)
         tried, quorum = self._with_quorum(best or today, min(gaps))
         if tried is not None:

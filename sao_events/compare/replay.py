@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sao_events import events as e
-from sao_events.compare.staleness import Tracker
+from sao_events.compare.staleness import Point, Tracker
 from sao_events.compare.timetable import TimedBuilder
 from sao_events.compare.trace import Trace
 from sao_events.compare.variant import Variant
@@ -41,7 +41,7 @@ class Outcome:
 
     `builds` are those that started in that time, `runs` the stretches in which a run was under way, `tests` how many
     tests were run. `evaluations` are the instants at which the policy decided, `reuses` the nodes that it left alone
-    at these, added up. `unfinished` are jobs that had no turn.
+    at these, added up. `unfinished` are jobs that had no turn. `points` say how old the data of each node was.
     """
 
     variant: Variant
@@ -54,7 +54,7 @@ class Outcome:
     evaluations: int = 0
     reuses: int = 0
     unfinished: int = 0
-    tracker: Tracker = field(default_factory=Tracker)
+    points: dict[str, list[Point]] = field(default_factory=dict)
 
 
 class Replay:
@@ -73,6 +73,7 @@ class Replay:
         for name in self.projects:
             self.store.put_project(name, name.encode())
         self._runs: dict[str, float] = {}
+        self._tracker = Tracker()
         self._world = self._before()
         self.engine = Engine(
             self.store,
@@ -158,7 +159,7 @@ class Replay:
             outcome.runs.append((self._runs.pop(event.run), recorded.at))
 
     def _follow(self, recorded: Recorded, world: World) -> None:
-        event, tracker = recorded.event, self.outcome.tracker
+        event, tracker = recorded.event, self._tracker
         if isinstance(event, e.ProjectLoaded):
             tracker.load(self.projects[event.project].graph)
         elif isinstance(event, e.DataLanded):
@@ -170,6 +171,7 @@ class Replay:
 
     def _ended(self) -> Outcome:
         self.outcome.runs += [(started, self.trace.until) for started in self._runs.values()]
+        self.outcome.points = self._tracker.points
         self.outcome.unfinished = len(self.engine.world.jobs) - sum(
             run.job is not None for run in self.engine.runs.values()
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sao_events import events as e
@@ -15,6 +16,7 @@ from sao_events.compare.replay import Outcome, Replay
 from sao_events.compare.staleness import Ages, ages
 from sao_events.compare.trace import Trace
 from sao_events.compare.variant import Change, Schedule, Variant
+from sao_events.compare.workers import spread
 from sao_events.history import iso
 from sao_events.policy import Settings
 from sao_events.project import Project
@@ -84,7 +86,13 @@ def variants(
 
 def compare(trace: Trace, policies: Sequence[Variant], settings: Settings, *, threads: int = 4) -> list[Result]:
     """Run each policy over the trace. Raises UsageError for a change that names no node."""
-    return [result(Replay(trace, variant, settings, threads=threads).run()) for variant in policies]
+    for variant in policies:
+        variant.over(trace.project)
+    return spread(partial(_one, trace, settings, threads), policies, size=len(trace.happenings))
+
+
+def _one(trace: Trace, settings: Settings, threads: int, variant: Variant) -> Result:
+    return result(Replay(trace, variant, settings, threads=threads).run())
 
 
 def result(outcome: Outcome) -> Result:
@@ -159,7 +167,7 @@ def _lands(trace: Trace, source: str) -> bool:
 
 
 def _ages(outcome: Outcome, node: str) -> Ages:
-    return ages(outcome.tracker.points.get(node, ()), outcome.start, outcome.until)
+    return ages(outcome.points.get(node, ()), outcome.start, outcome.until)
 
 
 def values(trace: Trace, results: Sequence[Result]) -> dict[str, Any]:
