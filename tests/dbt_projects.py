@@ -37,7 +37,7 @@ def write_project(
 
 
 def layered(models: int, *, tests: bool = True) -> dict[str, str]:
-    """Files of a project: a fifth seeds' worth of sources as seeds, staging views on them, tables on three of those each."""
+    """Files of a project: a seed, two fifths of the models as views on it, the others as tables on three views each."""
     stages = max(1, models * 2 // 5)
     files = {"seeds/raw.csv": "id,amount\n1,10\n2,20\n3,30\n"}
     names = list[str]()

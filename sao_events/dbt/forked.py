@@ -89,10 +89,13 @@ class Server:
 
     def stop(self) -> None:
         """End it and everything it has started; returns when that is done."""
+        self._hang_up()
+        self.thread.join()
+
+    def _hang_up(self) -> None:
         assert self.process.stdin is not None
         with self.lock, contextlib.suppress(OSError):
             self.process.stdin.close()
-        self.thread.join()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
@@ -105,6 +108,7 @@ class Server:
                 else:
                     self.builder.heard(answer)
         self.dead = True
+        self._hang_up()
         self.process.wait()
         for queue in list(self.waiting.values()):
             queue.put(None)
