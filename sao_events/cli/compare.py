@@ -69,6 +69,8 @@ def run(context: Context) -> int:
     )
     threads = config.dbt.threads or 4
     policies = _policies(args, given)
+    if args.recommend:
+        context.out.aside("trying windows, folder by folder ...")
     found = recommend(given.trace, given.settings, today=given.today, threads=threads) if args.recommend else []
     if any(each.proposed for each in found):
         policies.append(together(policies[0], found))

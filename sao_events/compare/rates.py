@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from random import Random
 
 from sao_events.errors import ConfigError
-from sao_events.policy import UNITS, parse_duration
+from sao_events.policy import parse_duration
 from sao_events.yamltext import Block
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -113,7 +113,7 @@ def _poisson(block: Block, place: str) -> float | None:
     match = _RATE.fullmatch(str(block["poisson"]))
     if match is None or not float(match[1]):
         raise wrong(block, "poisson", place, "a rate above zero such as 6/h or 0.5/d")
-    return float(match[1]) / UNITS[match[2]]
+    return float(match[1]) / parse_duration(f"1{match[2]}")
 
 
 def _times(block: Block, place: str) -> tuple[int, ...]:
