@@ -56,6 +56,8 @@ def run(context: Context) -> int:
     args, config = context.args, context.config
     if len(args.files) > 1:
         raise UsageError("policies are compared on one scenario file at a time")
+    if args.svg and not Path(args.svg).absolute().parent.is_dir():
+        raise UsageError(f"{args.svg}: cannot be written: there is no such folder")
     given = gather(
         settings=config.settings,
         state_dir=config.state_dir,
@@ -93,7 +95,10 @@ def _path(text: str | None) -> Path | None:
 
 
 def _days(text: str) -> float:
-    days = float(text)
+    try:
+        days = float(text)
+    except ValueError:
+        days = 0.0
     if not 0 < days <= 3660:
         raise argparse.ArgumentTypeError(f"{text} is not a number of days above 0")
     return days

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from random import Random
 
 from sao_events.errors import ConfigError
-from sao_events.policy import parse_duration
+from sao_events.windows import parse_duration
 from sao_events.yamltext import Block
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -146,11 +146,12 @@ def reference(results: Sequence[Result]) -> Result | None:
 def notes(trace: Trace, results: Sequence[Result]) -> list[str]:
     """What a reader of the numbers should know."""
     graph = trace.project.graph
-    unknown = [name for name, node in graph.nodes.items() if node.built and name not in trace.durations.nodes]
+    built = [name for name, node in graph.nodes.items() if node.built]
+    unknown = [name for name in built if name not in trace.durations.nodes]
     silent = [source.name for source in graph.sources.values() if not source.static and not _lands(trace, source.id)]
     found = []
     if unknown:
-        found.append(f"for {len(unknown)} of {len(graph.nodes)} nodes no build time is known: "
+        found.append(f"for {len(unknown)} of {len(built)} nodes no build time is known: "
                      f"{trace.durations.assumed:g} s each is assumed")  # fmt: skip
     if silent:
         found.append(f"no data lands in {', '.join(silent)}: nothing is ever new there")

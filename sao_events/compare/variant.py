@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from sao_events.compare.selector import select
 from sao_events.errors import UsageError
 from sao_events.graph import Graph, Node
-from sao_events.policy import Policy, Quorum, parse_duration
+from sao_events.policy import Policy, Quorum
 from sao_events.project import Project
+from sao_events.windows import parse_duration
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SCHEDULE = re.compile(r"every\s+(\S+)(?:\s+at\s+([01]?\d|2[0-3]):([0-5]\d))?")
