@@ -177,9 +177,11 @@ def served(service: Backend, *, rate: Rate | None = None, host: str = "127.0.0.1
 
 
 @contextmanager
-def running(service: Backend, *, rate: Rate | None = None, host: str = "127.0.0.1") -> Iterator[HttpServer]:
-    """A server on a free port in a thread, which is stopped in the end."""
-    server = HttpServer(service, host, 0, rate=rate)
+def running(
+    service: Backend, *, rate: Rate | None = None, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[HttpServer]:
+    """A server in a thread, on a free port unless one is given, which is stopped in the end."""
+    server = HttpServer(service, host, port, rate=rate)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from sao_events import report
+from sao_events.decide import Action
 from sao_events.events import EVENTS, Recorded, subject
 from sao_events.web.answers import Problem, answer, unavailable
 from sao_events.web.backend import Backend
@@ -33,6 +34,8 @@ class Api:
         """Every node with its decision now; `action` keeps those of one action."""
         found = {key: value for key, value in self._status().items() if key in DECIDED}
         if action := request.query_params.get("action"):
+            if action not in list(Action):
+                raise Problem(400, "there is no such action", hint=f"the actions are {', '.join(Action)}")
             found["nodes"] = [node for node in found["nodes"] if node["action"] == action]
         return answer(found)
 

@@ -65,11 +65,13 @@ class Live:
 
     async def listen(self, request: Request) -> Response:
         """GET /live: the events after `Last-Event-ID`, or after the parameter `after`, or from now on."""
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        if request.method == "HEAD":
+            return Response(headers=headers, media_type="text/event-stream")
         if self.clients >= CLIENTS:
             raise Problem(429, f"{CLIENTS} clients are listening already", headers={"retry-after": "30"})
         given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
         after = int(given) if given.isascii() and given.isdigit() and len(given) < 20 else self.seq
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         stream = self._stream(min(after, self.seq))
         return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
@@ -13,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from sao_events import report
-from sao_events.decide import Action
 from sao_events.explain import reason_text
 from sao_events.web.answers import Problem
 from sao_events.web.backend import Backend
 
 RUNS, EVENTS = 15, 40
 STATIC = {"style.css": "text/css", "live.js": "text/javascript"}
+STATES = ("failed", "building", "blocked", "build", "wait", "reuse")  # what needs looking at comes first
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -35,23 +36,26 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        templates.filters |= {"span": span, "reason": reason_text, "clock": clock, "reasons": reasons}
+        templates.filters |= {"span": span, "reason": reason_text, "clock": clock, "reasons": reasons, "state": state}
         self.template = templates.get_template("page.html")
         folder = files("sao_events.web") / "static"
         self.static = {name: (folder / name).read_bytes() for name in STATIC}
 
     def show(self, request: Request) -> Response:
-        """The whole page; `action` keeps the nodes of one action."""
+        """The whole page; `show` keeps the nodes of one state."""
         find = self.backend.store.find
         with self.backend.view() as view:
             status, known = report.status(view), report.names(view.project)
         events = [report.event_object(item, known) for item in find(limit=EVENTS)]
         runs = report.runs(find, RUNS)
+        counts = Counter(map(state, status["nodes"]))
+        chosen = request.query_params.get("show")
         text = self.template.render(
             status=status,
             health=health(status),
-            nodes=sorted(_chosen(status["nodes"], request.query_params.get("action")), key=_attention),
-            chosen=request.query_params.get("action"),
+            counts={name: counts[name] for name in STATES if counts[name]},
+            chosen=chosen if chosen in STATES else None,
+            nodes=[node for name in _states(chosen) for node in status["nodes"] if state(node) == name],
             runs=runs,
             events=events,
             now=_epoch(status["at"]),
@@ -75,15 +79,8 @@ class Page:
 
 def health(status: Mapping[str, Any]) -> dict[str, str]:
     """The line that says how things are: its `level` (error, failed, building, empty, good), its `text`, and `more`."""
-    nodes, rejected = status["nodes"], status["rejected"]
-    failed = sum(1 for node in nodes if node["failure"])
-    building = sum(1 for node in nodes if node["running"])
-    blocked = status["counts"]["blocked"] - sum(1 for n in nodes if n["failure"] and n["action"] == Action.blocked)
-    parts = [
-        f"{count} {word}"
-        for count, word in ((building, "building"), (failed, "failed"), (max(blocked, 0), "blocked"))
-        if count
-    ]
+    count, rejected = Counter(map(state, status["nodes"])), status["rejected"]
+    parts = [f"{count[word]} {word}" for word in ("building", "failed", "blocked") if count[word]]
     if status["error"]:
         return {"level": "error", "text": "Error", "more": status["error"]}
     if rejected:
@@ -93,11 +90,20 @@ def health(status: Mapping[str, Any]) -> dict[str, str]:
             "more": rejected["error"],
         }
     if parts:
-        level = "failed" if failed or blocked > 0 else "building"
+        level = "failed" if count["failed"] or count["blocked"] else "building"
         return {"level": level, "text": ", ".join(parts), "more": ""}
     if status["state"] == "empty":
         return {"level": "empty", "text": "No project is loaded yet", "more": ""}
     return {"level": "good", "text": "All good", "more": ""}
+
+
+def state(node: Mapping[str, Any]) -> str:
+    """What a node is shown as: `building` or `failed`, otherwise the action that was decided."""
+    return "building" if node["running"] else "failed" if node["failure"] else node["action"]
+
+
+def _states(chosen: str | None) -> tuple[str, ...]:
+    return (chosen,) if chosen in STATES else STATES
 
 
 def span(seconds: float | None) -> str:
@@ -129,16 +135,3 @@ def reasons(run: Mapping[str, Any]) -> str:
 
 def _epoch(instant: str) -> float:
     return datetime.fromisoformat(instant).timestamp()
-
-
-def _chosen(nodes: list[dict[str, Any]], action: str | None) -> list[dict[str, Any]]:
-    return [node for node in nodes if action in (None, node["action"])]
-
-
-def _attention(node: Mapping[str, Any]) -> int:
-    """What needs looking at comes first; otherwise the order of the graph."""
-    if node["failure"]:
-        return 0
-    if node["running"]:
-        return 1
-    return {"blocked": 2, "build": 3, "wait": 4}.get(node["action"], 5)

@@ -6,19 +6,33 @@
   let pending = null;
   let last = 0;
 
+  // Rows that are as they were stay the very elements they are, so that focus and selection survive.
+  const merge = (list, fresh) => {
+    const rows = [...fresh.children];
+    const wanted = new Set(rows.map((row) => row.id));
+    for (const row of [...list.children]) if (!wanted.has(row.id)) row.remove();
+    const old = new Map([...list.children].map((row) => [row.id, row]));
+    let place = list.firstElementChild;
+    for (const row of rows) {
+      const kept = old.get(row.id);
+      if (kept && kept === place) place = place.nextElementSibling;
+      if (kept && kept.outerHTML === row.outerHTML) {
+        if (kept.nextElementSibling !== place) list.insertBefore(kept, place);
+      } else {
+        if (kept) kept.remove();
+        list.insertBefore(row, place);
+      }
+    }
+  };
+
   const replace = (now, then) => {
     if (now.outerHTML === then.outerHTML) return;
-    const rows = (part) => new Map([...part.querySelectorAll("tbody > tr[id]")].map((row) => [row.id, row]));
-    const old = rows(now);
-    const fresh = rows(then);
-    const same = old.size > 0 && old.size === fresh.size && [...old.keys()].every((id, i) => [...fresh.keys()][i] === id);
-    if (!same) {
-      now.replaceWith(then);
-      return;
-    }
-    for (const [id, row] of fresh) {
-      if (old.get(id).outerHTML !== row.outerHTML) old.get(id).replaceWith(row);
-    }
+    const focused = now.contains(document.activeElement) && document.activeElement.getAttribute("href");
+    const [list, fresh] = [now, then].map((part) => part.querySelector("tbody, ol, ul"));
+    if (list && fresh && now.hidden === then.hidden) merge(list, fresh);
+    else now.replaceWith(then);
+    if (!focused || document.activeElement !== document.body) return;
+    document.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   };
 
   const refresh = async () => {
