@@ -76,6 +76,13 @@ def test_the_description_is_of_the_routes_that_there_are(tmp_path: Path) -> None
     assert paths == {route.path: (route.methods or set()) - {"HEAD"} for route in routes}
 
 
+def test_the_manual_names_every_path_that_is_for_others() -> None:
+    manual = (Path(__file__).parent.parent / "docs" / "API.md").read_text()
+    paths = json.loads((Path(live.__file__).parent / "openapi.json").read_text())["paths"]
+    missing = [path for path in paths if path not in manual and not path.startswith("/static/")]
+    assert missing == []
+
+
 def test_the_description_is_served_and_whole(client: httpx.Client) -> None:
     answer = client.get("/api/openapi.json")
     described = answer.json()
