@@ -14,98 +14,162 @@ from pathlib import Path
 
 from sao_events.config import Config
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
+from sao_events.errors import DbtError
 from sao_events.ports import Piece, PieceEnded, Report
 from sao_events.project import Project
 
 
 @dataclass(slots=True, eq=False)
 class _Hosted:
-    """A builder, the folder it works in, and the pieces that it has under way."""
+    """A builder, the folder it works in, and the pieces that it has under way, each with its run."""
 
     builder: DbtBuilder
     folder: Path
-    pieces: set[str] = field(default_factory=set)
+    pieces: dict[str, str] = field(default_factory=dict)
 
 
 class Builds:
-    """A `ports.Builder` over the dbt builders of one environment. Thread-safe."""
+    """A `ports.Builder` over the dbt builders of one environment. Thread-safe; one thread at a time may `load`."""
 
     gated = False
 
     def __init__(self, config: Config, *, keep_fd: int | None = None, notify: Callable[[], None] | None = None) -> None:
         self.config, self._keep_fd, self._notify = config, keep_fd, notify
         self._lock = threading.RLock()
-        self._loaded: _Hosted | None = None
         self._current: tuple[str, _Hosted] | None = None
+        self._loaded: _Hosted | None = None  # parsed, or being parsed, and not in force so far
+        self._parsing: Path | None = None
         self._retired: list[_Hosted] = []
+        self._closing: list[threading.Thread] = []
         self._lost: list[Report] = []
+        self._cancelled: set[str] = set()
+        self._closed = False
 
     def load(self, folder: Path) -> Project:
-        """Parse the project in `folder`. Raises DbtError; what was kept before stays as it is."""
+        """Parse the project in `folder`. Raises DbtError; what was in force before stays so. `close` ends it."""
         with self._lock:
+            if self._closed:
+                raise DbtError("the project is not read any more: the service is stopping")
+            self._let_go(self._loaded)
             current = self._current[1] if self._current else None
-        hosted = current if current and current.folder == folder else _Hosted(self._open(folder), folder)
+            hosted = current if current and current.folder == folder else _Hosted(self._open(folder), folder)
+            self._loaded, self._parsing = hosted, folder
         try:
-            project = hosted.builder.load(self.config.settings.default_config).project
+            return hosted.builder.load(self.config.settings.default_config).project
         except BaseException:
-            if hosted is not current:
-                hosted.builder.close()
+            with self._lock:
+                self._let_go(hosted)
+                self._loaded = None
             raise
-        self._loaded = hosted
-        return project
+        finally:
+            self._parsing = None
 
     def keep(self, digest: str) -> None:
         """What was parsed last is the project `digest`, and in force from now on."""
         with self._lock:
-            assert self._loaded is not None
+            if self._loaded is None:
+                return
             if self._current and self._current[1] is not self._loaded:
                 self._retired.append(self._current[1])
-            self._current = (digest, self._loaded)
+            self._current, self._loaded = (digest, self._loaded), None
+
+    def folders(self) -> set[Path]:
+        """Where builders work."""
+        with self._lock:
+            return {hosted.folder for hosted in self._all()}
 
     def ready(self, project: str) -> bool:
-        """Whether `project` is the one in force here."""
+        """Whether `project` is the one in force here, and the folder that it is built from is not being read again."""
         with self._lock:
-            return self._current is not None and self._current[0] == project
+            return (
+                self._current is not None and self._current[0] == project and self._current[1].folder != self._parsing
+            )
 
     def start(self, piece: Piece, project: Project) -> None:
         """Hand a piece to the builder of its project."""
         with self._lock:
             if self._current is None or self._current[0] != piece.project:
-                self._lost.append(
-                    PieceEnded(piece.id, "error", "another state of the project came into force meanwhile")
-                )
+                self._lose(piece, "another state of the project came into force meanwhile")
                 return
-            self._current[1].pieces.add(piece.id)
-            self._current[1].builder.start(piece, project)
+            hosted = self._current[1]
+            hosted.pieces[piece.id] = piece.run
+            try:
+                hosted.builder.start(piece, project)
+            except (OSError, RuntimeError) as error:  # no process or thread can be had
+                del hosted.pieces[piece.id]
+                self._lose(piece, f"dbt cannot be started: {error}")
 
     def reports(self) -> list[Report]:
         """What all builders have to say; those that are done with and no longer in force are closed."""
         with self._lock:
             found, self._lost = self._lost, []
-            for hosted in (*self._retired, *([self._current[1]] if self._current else [])):
-                for report in hosted.builder.reports():
-                    if isinstance(report, PieceEnded):
-                        hosted.pieces.discard(report.piece)
-                    found.append(report)
-            idle = [hosted for hosted in self._retired if not hosted.pieces]
-            self._retired = [hosted for hosted in self._retired if hosted.pieces]
-        for hosted in idle:
-            threading.Thread(target=hosted.builder.close, daemon=True).start()
+            for hosted in self._all():
+                found += [self._told(hosted, report) for report in hosted.builder.reports()]
+            self._cancelled &= {run for hosted in self._all() for run in hosted.pieces.values()}
+            for hosted in [hosted for hosted in self._retired if not hosted.pieces]:
+                self._retired.remove(hosted)
+                self._let_go(hosted)
         return found
 
     def cancel(self, run: str) -> None:
         """Stop the pieces of a run, wherever they are."""
         with self._lock:
-            for hosted in (*self._retired, *([self._current[1]] if self._current else [])):
-                hosted.builder.cancel(run)
+            self._cancelled.add(run)
+            for hosted in self._all():
+                if run in hosted.pieces.values():
+                    hosted.builder.cancel(run)
+
+    def drain(self) -> bool:
+        """Stop whatever runs, and forget what it says. Returns whether nothing runs any more: ask until it is so."""
+        with self._lock:
+            for run in {run for hosted in self._all() for run in hosted.pieces.values()}:
+                self.cancel(run)
+            self.reports()
+            return not any(hosted.pieces for hosted in self._all())
+
+    def stop_loading(self) -> None:
+        """End a parse that is under way; none is begun any more."""
+        with self._lock:
+            self._closed = True
+            if self._parsing is not None:
+                self._let_go(self._loaded)
 
     def close(self) -> None:
-        """Stop everything."""
+        """Stop everything; returns when it has ended."""
         with self._lock:
-            hosted = [*self._retired, *([self._current[1]] if self._current else [])]
-            self._retired, self._current = [], None
-        for each in hosted:
-            each.builder.close()
+            self._closed = True
+            for hosted in {id(hosted): hosted for hosted in (*self._all(), self._loaded) if hosted}.values():
+                self._let_go(hosted, unless_current=False)
+            self._retired, self._current, self._loaded = [], None, None
+            closing = list(self._closing)
+        for thread in closing:
+            thread.join()
+
+    def _all(self) -> list[_Hosted]:
+        return [*self._retired, *([self._current[1]] if self._current else [])]
+
+    def _told(self, hosted: _Hosted, report: Report) -> Report:
+        """The report of a builder. What was interrupted although nobody asked for it is to be decided again."""
+        if not isinstance(report, PieceEnded):
+            return report
+        run = hosted.pieces.pop(report.piece, None)
+        if report.status == "interrupted" and run is not None and run not in self._cancelled:
+            return PieceEnded(report.piece, "error", report.message)
+        return report
+
+    def _lose(self, piece: Piece, why: str) -> None:
+        self._lost.append(PieceEnded(piece.id, "error", why))
+        if self._notify is not None:
+            self._notify()
+
+    def _let_go(self, hosted: _Hosted | None, *, unless_current: bool = True) -> None:
+        """Close a builder in a thread of its own: it takes as long as a build takes to stop."""
+        if hosted is None or (unless_current and self._current is not None and hosted is self._current[1]):
+            return
+        self._closing = [thread for thread in self._closing if thread.is_alive()]
+        thread = threading.Thread(target=hosted.builder.close, name="sao-closing", daemon=True)
+        self._closing.append(thread)
+        thread.start()
 
     def _open(self, folder: Path) -> DbtBuilder:
         return open_builder(dbt_settings(self.config, folder), keep_fd=self._keep_fd, notify=self._notify)

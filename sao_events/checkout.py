@@ -2,19 +2,27 @@
 its own.
 
 Only the configured remote and refs of a strict form ever reach git; nothing from a payload does. Git asks for
-nothing, runs no hooks of the fetched repository, and speaks only the schemes that are allowed.
+nothing, runs no hooks of the fetched repository, and speaks only the schemes that are allowed. The mirror may be
+deleted; what a crash leaves half done in it is done again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
-
-import git
+from typing import TYPE_CHECKING
 
 from sao_events.errors import ConfigError, SaoError
+
+if TYPE_CHECKING:
+    import git
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _BRANCH = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$))[A-Za-z0-9_][A-Za-z0-9._/-]{0,200}(?<![./])")
@@ -22,15 +30,19 @@ _REMOTE = re.compile(r"(https://|ssh://|file://)[^\s-][^\s]*|[A-Za-z0-9._-]+@[A-
 _ENV = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ALLOW_PROTOCOL": "https:ssh:file",
-    "GIT_CONFIG_COUNT": "3",
+    "GIT_HTTP_LOW_SPEED_LIMIT": "1",
+    "GIT_HTTP_LOW_SPEED_TIME": "60",
+    "GIT_CONFIG_COUNT": "4",
     "GIT_CONFIG_KEY_0": "core.hooksPath",
     "GIT_CONFIG_VALUE_0": os.devnull,
     "GIT_CONFIG_KEY_1": "protocol.ext.allow",
     "GIT_CONFIG_VALUE_1": "never",
     "GIT_CONFIG_KEY_2": "safe.bareRepository",
     "GIT_CONFIG_VALUE_2": "all",
+    "GIT_CONFIG_KEY_3": "gc.auto",  # it would go on in the background, and take commits that a forced push left behind
+    "GIT_CONFIG_VALUE_3": "0",
 }
-KEEP = 3
+KEEP, PATIENCE = 3, 300.0
 
 
 def check_remote(remote: str) -> str:
@@ -48,37 +60,52 @@ def check_branch(branch: str) -> str:
 
 
 class Checkout:
-    """The remote's tracked branch, mirrored below `folder`; commits are laid out in `folder/commits/<sha>`."""
+    """The remote's tracked branch, mirrored below `folder`; commits are laid out in `folder/commits/<sha>`.
+
+    For use by one thread; `close` may be called by another. Raises SaoError with what to do where git cannot do its
+    part.
+    """
 
     def __init__(self, remote: str, branch: str, folder: Path) -> None:
         self.remote, self.branch, self.folder = check_remote(remote), check_branch(branch), folder
+        self.mirror = folder / "mirror.git"
+        self._lock = threading.Lock()
+        self._running: git.Git.AutoInterrupt | None = None
+        self._ready = self._closed = False
 
     def head(self) -> str:
         """Fetch, and the commit at the head of the branch. Raises SaoError where the remote or the branch is not
-        there.
+        there, or git has not done after `PATIENCE` seconds.
         """
-        repository = self._repository()
-        spec = f"+refs/heads/{self.branch}:refs/tracked/{self.branch}"
-        try:
-            repository.git.fetch("--no-tags", "--quiet", "--end-of-options", self.remote, spec, env=_ENV)
-            commit = str(repository.git.rev_parse("--verify", f"refs/tracked/{self.branch}^{{commit}}", env=_ENV))
-        except git.exc.GitCommandError as error:
-            raise SaoError(
-                f"git cannot fetch {self.branch} from {_without_password(self.remote)}: {_last_line(error)}",
-                hint="check git.remote and git.branch, and that this user may read the repository",
-            ) from None
-        return commit
+        tracked = f"refs/tracked/{self.branch}"
+        spec = f"+refs/heads/{self.branch}:{tracked}"
+        what = f"git cannot fetch {self.branch} from {_without_password(self.remote)}"
+        hint = "check git.remote and git.branch, and that this user may read the repository"
+        self._git(what, hint, "fetch", "--no-tags", "--quiet", "--end-of-options", self.remote, spec)
+        return self._git(what, hint, "rev-parse", "--verify", f"{tracked}^{{commit}}")
 
-    def lay_out(self, commit: str) -> Path:
-        """The folder that holds exactly the files of `commit`. Older checkouts are removed but for the newest few."""
+    def lay_out(self, commit: str, in_use: Collection[Path] = ()) -> Path:
+        """The folder that holds exactly the files of `commit`. Older checkouts are removed but for the newest few and
+        those that folders `in_use` are in.
+        """
         if not COMMIT.fullmatch(commit):
             raise SaoError(f"{commit!r} is not a commit id")
         folder = self.folder / "commits" / commit
-        if not folder.is_dir():
-            self._write(commit, folder)
-        os.utime(folder)
-        self._forget(folder)
+        try:
+            if not folder.is_dir():
+                self._write(commit, folder)
+            os.utime(folder)
+            self._forget(folder, in_use)
+        except OSError as error:
+            raise _unwritable(error, folder) from None
         return folder
+
+    def close(self) -> None:
+        """End what is under way; nothing is begun any more."""
+        with self._lock:
+            self._closed = True
+            if self._running is not None and self._running.proc is not None:
+                _kill(self._running.proc)
 
     def _write(self, commit: str, folder: Path) -> None:
         fresh = folder.with_suffix(".new")
@@ -86,32 +113,92 @@ class Checkout:
         fresh.mkdir(parents=True)
         index = self.folder / "index"
         index.unlink(missing_ok=True)
-        env = {**_ENV, "GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(fresh)}
+        index.with_suffix(".lock").unlink(missing_ok=True)
+        env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(fresh)}
+        what, hint = f"git cannot check out {commit}", f"{self.mirror} may be deleted: it is fetched again"
         try:
-            self._repository().git.checkout("--force", "--quiet", commit, "--", ".", env=env)
-        except git.exc.GitCommandError as error:
+            self._git(what, hint, "checkout", "--force", "--quiet", commit, "--", ".", env=env)
+        except SaoError:
             shutil.rmtree(fresh, ignore_errors=True)
-            raise SaoError(f"git cannot check out {commit}: {_last_line(error)}") from None
+            raise
         fresh.rename(folder)
 
-    def _forget(self, newest: Path) -> None:
+    def _forget(self, newest: Path, in_use: Collection[Path]) -> None:
         folders = sorted((p for p in newest.parent.iterdir() if p != newest), key=lambda p: p.stat().st_mtime)
         for folder in folders[: -(KEEP - 1)]:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not any(used.is_relative_to(folder) for used in in_use):
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def _repository(self) -> git.Repo:
-        folder = self.folder / "mirror.git"
-        if not (folder / "HEAD").is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            return git.Repo.init(folder, bare=True)
-        return git.Repo(folder)
+    def _git(self, what: str, hint: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+        """What git prints. Raises SaoError that says `what`, why, and `hint`."""
+        try:
+            self._prepare()
+            code, out, said = self._run(*arguments, env=env)
+        except ImportError:
+            raise SaoError(f"{what}: there is no git on the PATH", hint="install git") from None
+        except OSError as error:
+            raise _unwritable(error, self.mirror) from None
+        except subprocess.TimeoutExpired:
+            raise SaoError(f"{what}: no answer within {PATIENCE:.0f} s", hint=hint) from None
+        if code:
+            raise SaoError(f"{what}: {_last_line(said) or f'git ended with {code}'}", hint=hint)
+        return out.strip()
+
+    def _prepare(self) -> None:
+        """The mirror, made or mended; what git has left locked when it was killed is free again."""
+        if self._ready:
+            return
+        self.mirror.mkdir(parents=True, exist_ok=True)
+        for left in (*self.mirror.glob("*.lock"), *self.mirror.glob("refs/**/*.lock")):
+            left.unlink(missing_ok=True)
+        code, _, said = self._run("init", "--quiet", "--bare")
+        if code:
+            raise SaoError(f"git cannot make {self.mirror}: {_last_line(said)}", hint="delete it and try again")
+        self._ready = True
+
+    def _run(self, *arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+        """Run git to its end: exit status, output, what it said. Raises TimeoutExpired after `PATIENCE`."""
+        import git
+
+        command = [git.Git.GIT_PYTHON_GIT_EXECUTABLE, *arguments]
+        given = {**_ENV, "GIT_DIR": str(self.mirror), **(env or {})}
+        with self._lock:
+            if self._closed:
+                raise SaoError("git is not asked any more: the service is stopping")
+            running = git.Git(self.mirror).execute(command, as_process=True, env=given, start_new_session=True)
+            self._running = running
+        process = running.proc
+        assert process is not None
+        try:
+            out, said = process.communicate(timeout=PATIENCE)
+        finally:
+            _kill(process)
+            process.wait()
+            with self._lock:
+                self._running = None
+        return process.returncode, _text(out), _text(said)
 
 
-def _last_line(error: git.exc.GitCommandError) -> str:
-    lines = [line.strip() for line in str(error.stderr).strip().strip("'").splitlines() if line.strip()]
-    return (
-        _without_password(lines[-1].removeprefix("stderr: ").strip("' ")) if lines else f"git ended with {error.status}"
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End git and what it has started."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _unwritable(error: OSError, path: Path) -> SaoError:
+    return SaoError(
+        f"{error.filename or path} cannot be used: {error.strerror}", hint="check the rights and the disk of state_dir"
     )
+
+
+def _text(said: bytes) -> str:
+    return said.decode("utf-8", errors="replace")
+
+
+def _last_line(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return _without_password(lines[-1]) if lines else ""
 
 
 def _without_password(text: str) -> str:

@@ -1,12 +1,12 @@
 """Which state of the project is in force: a working folder as it stands, or the head of a tracked git branch.
 
-A load parses the project with dbt and records the result: loaded, or rejected with dbt's error, in which case the one
-before stays in force. What a push said is only a hint; what is deployed is looked up here.
+A look parses the project with dbt and says what is to be recorded: loaded, or rejected with dbt's error, in which case
+the one before stays in force. What a push said is only a hint; what is deployed is looked up here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ from sao_events.errors import DbtError, GraphError, PolicyError, SaoError
 from sao_events.graph import Graph, Source
 from sao_events.ports import Store
 from sao_events.project import Project, project_digest, project_to_bytes
+from sao_events.state import World
 
 
 class Parser(Protocol):
@@ -29,44 +30,99 @@ class Parser(Protocol):
     def keep(self, digest: str) -> None:
         """Build pieces of the project `digest` from what was parsed last."""
 
+    def folders(self) -> Collection[Path]:
+        """The folders that are built from."""
+
 
 @dataclass(frozen=True, slots=True)
-class Deployed:
-    """The outcome of a load: the event to record, or None where nothing changed, and whether the graph is another
-    one.
+class Found:
+    """What a look found. `events` are to be recorded in this order, then `Deployer.recorded` is to be called; `error`
+    is what keeps the newest state from being in force; `project` was parsed and stored as `digest`.
     """
 
-    event: e.ProjectLoaded | e.ProjectRejected | None
-    changed: bool
+    events: tuple[e.ProjectLoaded | e.ProjectRejected, ...] = ()
+    error: str | None = None
+    project: Project | None = None
+    digest: str | None = None
+    commit: str | None = None
 
 
 class Deployer:
-    """Loads the project of an environment. `in_force` is what the log says: digest and commit."""
+    """Looks up the project of an environment. `world` is what is on record when it begins; from then on it alone
+    records what is in force.
+    """
 
-    def __init__(self, config: Config, parser: Parser, store: Store) -> None:
+    def __init__(self, config: Config, parser: Parser, store: Store, world: World) -> None:
         self.config, self.parser, self.store = config, parser, store
+        self.in_force, self.rejected = (world.project, world.commit), world.rejected
+        self.built_from: tuple[str | None, str | None] | None = None
         git = config.git
         self.checkout = Checkout(git.remote, git.branch, config.state_dir / "git") if git else None
 
-    def load(self, in_force: Callable[[], tuple[str | None, str | None]]) -> Deployed:
-        """Look up what should be in force, parse it, store it. Raises SaoError where git or the disk fails, not for a
-        bad project.
+    def look(self, *, fresh: bool = True) -> Found:
+        """Look up what should be in force, parse it, store it. Without `fresh`, a commit that is in force already is
+        not parsed again. What goes wrong is in what is returned.
         """
-        commit = self.checkout.head() if self.checkout else None
+        try:
+            commit = self.checkout.head() if self.checkout else None
+        except SaoError as error:
+            return self._go_on(str(error))
+        known = self.rejected is None and self.built_from == self.in_force and self.in_force[1] == commit
+        if commit and known and not fresh:
+            return Found()
+        try:
+            return self._load(commit)
+        except (DbtError, GraphError, PolicyError) as error:
+            return self._go_on(str(error), e.ProjectRejected(str(error), commit))
+        except SaoError as error:
+            return self._go_on(str(error))
+
+    def recorded(self, found: Found) -> None:
+        """What was found is on record: build from it."""
+        for event in found.events:
+            if isinstance(event, e.ProjectLoaded):
+                self.in_force, self.rejected = (event.project, event.commit), None
+            else:
+                self.rejected = event
+        if found.digest is not None:
+            self.parser.keep(found.digest)
+            self.built_from = (found.digest, found.commit)
+
+    def close(self) -> None:
+        """End a fetch that is under way."""
+        if self.checkout:
+            self.checkout.close()
+
+    def _load(self, commit: str | None) -> Found:
         folder = self.config.dbt.project_dir
         if self.checkout and commit and self.config.git:
-            folder = self.checkout.lay_out(commit) / self.config.git.subdir
-        try:
-            project = with_sources(self.parser.load(folder), self.config.sources)
-        except (DbtError, GraphError, PolicyError) as error:
-            return Deployed(e.ProjectRejected(str(error), commit), changed=False)
+            folder = self.checkout.lay_out(commit, self.parser.folders()) / self.config.git.subdir
+        project = with_sources(self.parser.load(folder), self.config.sources)
         data = project_to_bytes(project)
         digest = project_digest(data)
         self.store.put_project(digest, data)
-        self.parser.keep(digest)
-        before = in_force()
-        event = e.ProjectLoaded(digest, commit, project.warnings) if before != (digest, commit) else None
-        return Deployed(event, changed=before[0] != digest)
+        event = e.ProjectLoaded(digest, commit, project.warnings)
+        known = self.rejected is None and self.in_force == (digest, commit)
+        return Found(() if known else (event,), None, project, digest, commit)
+
+    def _go_on(self, error: str, rejected: e.ProjectRejected | None = None) -> Found:
+        """The newest state cannot be in force. A process that has just begun builds from the commit that is."""
+        found = self._loaded_before(rejected.commit if rejected else None)
+        refused = (rejected,) if rejected and (found.events or rejected != self.rejected) else ()
+        return replace(
+            found, events=(*found.events, *refused), error=f"{error}\n{found.error}" if found.error else error
+        )
+
+    def _loaded_before(self, refused: str | None) -> Found:
+        """The commit in force, loaded where nothing is. That is recorded only where it reads otherwise than it did."""
+        commit = self.in_force[1]
+        if self.checkout is None or self.built_from is not None or commit is None or commit == refused:
+            return Found()
+        try:
+            found = self._load(commit)
+        except SaoError as error:
+            return Found(error=f"{commit[:10]}, which is in force, cannot be loaded either: {error}")
+        return found if found.digest != self.in_force[0] else replace(found, events=())
 
 
 def with_sources(project: Project, told: Mapping[str, SourceConfig]) -> Project:

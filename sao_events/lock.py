@@ -1,13 +1,18 @@
-"""One engine for each state folder: an advisory lock that builds inherit, so that it is held while any of them lives.
+"""One engine for each state folder: an advisory lock, inherited by builds, so that it is held while one of them
+lives.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from sao_events.errors import Busy, StoreError
+
+LOOK = 0.1  # seconds between looks at a lock that is about to become free
 
 
 class StateLock:
@@ -24,9 +29,11 @@ class StateLock:
             raise StoreError(f"the lock {self.path} is not held")
         return self._fd
 
-    def acquire(self) -> None:
-        """Take the lock at once. Raises Busy, naming the process that holds it, and StoreError where the folder
-        cannot be used.
+    def acquire(self, patience: float = 0.0, tell: Callable[[str], None] = lambda said: None) -> None:
+        """Take the lock. A process that lives is not waited for; the builds that a dead one left behind are, up to
+        `patience` seconds, which `tell` is told once: they end by themselves.
+
+        Raises Busy, naming who holds it, and StoreError where the folder cannot be used.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -36,16 +43,11 @@ class StateLock:
                 f"{self.path} cannot be opened: {error.strerror}", hint="set state_dir to a folder that can be written"
             ) from None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(fd, 32).decode(errors="replace").strip()
+            self._take(fd, patience, tell)
+            self._sign(fd)
+        except BaseException:
             os.close(fd)
-            raise Busy(
-                f"{self.path.parent} is in use by process {holder or '?'} or by a build that it started",
-                hint="stop that service, or wait until its build has ended; `sao-events status` shows what it does",
-            ) from None
-        os.truncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            raise
         self._fd = fd
 
     def release(self) -> None:
@@ -53,3 +55,62 @@ class StateLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _take(self, fd: int, patience: float, tell: Callable[[str], None]) -> None:
+        until, told = time.monotonic() + patience, False
+        while not _locked(fd):
+            holder = _holder(fd)
+            if holder is not None and _alive(holder):
+                raise Busy(
+                    f"{self.path.parent} is in use by process {holder}",
+                    hint="stop that service first; `sao-events status` shows what it does",
+                )
+            if time.monotonic() >= until:
+                raise Busy(
+                    f"{self.path.parent} is in use by a build that process {holder or '?'} left behind",
+                    hint=f"it is about to end: try again in a moment, or look who has {self.path} open",
+                )
+            if not told:
+                told = True
+                tell(f"waiting up to {patience:.0f} s for the end of a build that process {holder or '?'} left behind")
+            time.sleep(LOOK)
+
+    def _sign(self, fd: int) -> None:
+        try:
+            os.pwrite(fd, f"{os.getpid()}\n".encode().ljust(16), 0)
+        except OSError as error:
+            raise StoreError(
+                f"{self.path} cannot be written: {error.strerror}", hint="free some space, or check the disk"
+            ) from None
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise StoreError(
+            f"the state folder cannot be locked: {error.strerror}", hint="put it on a file system that knows locks"
+        ) from None
+    return True
+
+
+def _holder(fd: int) -> int | None:
+    text = os.pread(fd, 32, 0).decode(errors="replace").strip()
+    return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 2**31 else None
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and that nobody has asked after does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return True
+    return state not in ("Z", "X")

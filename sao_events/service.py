@@ -2,23 +2,24 @@
 
 HTTP handlers and hooks only append to the log; the engine's thread folds it and acts; the deployer's thread parses.
 Whatever fails is shown as `error`, tried again after a pause, and loses nothing, because everything in force is read
-back from the log.
+back from the log. Locks are taken in one order: that of the record first, then that of the builds.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from sao_events import events as e
 from sao_events.builds import Builds
 from sao_events.clock import SystemClock
 from sao_events.config import Config
-from sao_events.deploy import Deployer
+from sao_events.deploy import Deployer, Found
 from sao_events.engine import Engine
 from sao_events.errors import SaoError
 from sao_events.events import Recorded
@@ -31,7 +32,10 @@ from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world, save_world
 
 LOG = logging.getLogger("sao_events")
-BUSY_POLL, IDLE_POLL, HEAL_LEAST, HEAL_MOST, CHECKPOINT_EVERY = 0.02, 0.5, 1.0, 60.0, 5_000
+# Seconds: how soon an event is noticed that another process appends; pauses after an error, which double; what builds
+# that a dead service left behind, and threads that are to end, are given beyond dbt's own grace.
+POLL, HEAL_LEAST, HEAL_MOST, LOAD_LEAST, LOAD_MOST, SLACK = 0.2, 1.0, 60.0, 2.0, 120.0, 5.0
+CHECKPOINT_EVERY = 5_000
 
 
 class Service:
@@ -58,16 +62,18 @@ class Service:
         self._checkpoint = 0
 
     def start(self, *, load: bool = True) -> None:
-        """Take the lock, open the log, start the threads. Raises Busy, StoreError or DbtError with what to do."""
-        self.lock.acquire()
-        try:
+        """Take the lock, open the log, start the threads. Builds that a killed service left behind are waited for.
+        Raises Busy, StoreError or ConfigError with what to do.
+        """
+        with ExitStack() as undo:
+            self.lock.acquire(self.config.dbt.grace + SLACK, LOG.warning)
+            undo.callback(self.lock.release)
             self.store: Store = open_store(str(self.config.state_dir / "state.db"))
+            undo.callback(self.store.close)
             self.dbt = Builds(self.config, keep_fd=self.lock.fd, notify=self._nudged.set)
-            self.deployer = Deployer(self.config, self.dbt, self.store)
             self._open_engine()
-        except BaseException:
-            self.lock.release()
-            raise
+            self.deployer = Deployer(self.config, self.dbt, self.store, self._world)
+            undo.pop_all()
         if load:
             self._load_asked.set()
         for name, loop in (("engine", self._run_engine), ("deployer", self._run_deployer)):
@@ -77,19 +83,30 @@ class Service:
 
     def stop(self) -> None:
         """Stop the builds politely (they count as interrupted, no failed attempt), write a checkpoint, close
-        everything.
+        everything. Takes dbt's grace and a little more; may be called again.
         """
         self._stopping.set()
         self._nudged.set()
         self._load_asked.set()
-        for thread in self._threads:
-            thread.join(timeout=30)
-        self.dbt.close()
-        with self._changed:
-            save_world(self.store, self._world)
-            self._changed.notify_all()
-        self.store.close()
-        self.lock.release()
+        try:
+            self.deployer.close()
+            self.dbt.stop_loading()
+            self._threads[0].join(self.config.dbt.grace + 2 * SLACK)
+            self.dbt.close()
+            for thread in self._threads:
+                thread.join(SLACK)
+            self._save()
+            self.store.close()
+        finally:  # also when somebody will not wait
+            self.lock.release()
+
+    def _save(self) -> None:
+        try:
+            with self._changed:
+                save_world(self.store, self._world)
+                self._changed.notify_all()
+        except SaoError as error:
+            LOG.warning("no checkpoint was written, the next start takes longer: %s", error)
 
     # For readers and senders
 
@@ -109,7 +126,7 @@ class Service:
                 self._world,
                 self.settings,
                 self.clock.now(),
-                error=self.error or self.load_error,
+                error="\n".join(filter(None, (self.error, self.load_error))) or None,
             )
 
     def wait_change(self, after: int, timeout: float) -> int:
@@ -158,6 +175,7 @@ class Service:
         engine.on_event = self._noted
         with self._changed:
             self._engine, self._world, self._project = engine, engine.world, engine.project
+            self._fit(engine.project)
             self._changed.notify_all()
 
     def _noted(self, recorded: Recorded) -> None:
@@ -169,74 +187,125 @@ class Service:
         while not self._stopping.is_set():
             try:
                 if self._engine is None:
-                    self._open_engine()
-                wait = self._step()
+                    self._start_over()
+                self._nudged.wait(self._step())
+                self._nudged.clear()
                 pause = HEAL_LEAST
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is shown, and what is in force is in the log
                 self._broken(error)
-                wait, pause = pause, min(pause * 2, HEAL_MOST)
-            self._nudged.wait(wait)
-            self._nudged.clear()
+                self._stopping.wait(pause)
+                pause = min(pause * 2, HEAL_MOST)
+        try:
+            self._wind_down()
+        except Exception as error:  # noqa: BLE001 - nothing must keep the rest from being stopped
+            LOG.error("what was being built is decided again at the next start: %s", error)
 
     def _step(self) -> float:
         engine = self._engine
-        assert engine is not None
+        if engine is None:
+            return POLL
         with self._changed:
             before = engine.world.seq
             wake = engine.step()
-            self._project, self.error = engine.project, engine.error
-            self._limit(engine)
+            self.error = engine.error
+            if engine.project is not self._project:
+                self._project = engine.project
+                self._fit(engine.project)
             if engine.world.seq != before:
                 self._changed.notify_all()
             if engine.world.seq - self._checkpoint >= CHECKPOINT_EVERY:
                 save_world(self.store, engine.world)
                 self._checkpoint = engine.world.seq
-        if engine.busy:
-            return BUSY_POLL
-        return IDLE_POLL if wake is None else max(0.0, min(IDLE_POLL, wake - self.clock.now()))
+        return POLL if wake is None else max(0.0, min(POLL, wake - self.clock.now()))
 
-    def _limit(self, engine: Engine) -> None:
+    def _fit(self, project: Project | None) -> None:
         """A DuckDB file takes one process at a time: one run at a time, whatever the settings say."""
-        if engine.project is not None and engine.project.adapter == "duckdb" and self.settings.max_concurrent_runs > 1:
-            self.settings = engine.settings = replace(self.settings, max_concurrent_runs=1)
+        most = 1 if project is not None and project.adapter == "duckdb" else self.config.settings.max_concurrent_runs
+        self.settings = replace(self.settings, max_concurrent_runs=most)
+        if self._engine is not None:
+            self._engine.settings = self.settings
 
     def _broken(self, error: Exception) -> None:
-        """Stop what is being built and start over from the log: nothing that is in memory alone is trusted."""
+        """Start over from the log: nothing that is in memory alone is trusted."""
         LOG.error("the engine stopped: %s", error, exc_info=not isinstance(error, SaoError))
         with self._changed:
-            self.error = (
-                str(error) if isinstance(error, SaoError) else f"internal error: {type(error).__name__}: {error}"
-            )
-            runs = list(self._engine.runs) if self._engine else []
+            self.error = _words(error)
             self._engine = None
-        for run in runs:
-            self.dbt.cancel(run)
+            self._changed.notify_all()
+        self.dbt.drain()
+
+    def _start_over(self) -> None:
+        """An engine that knows only the log, once nothing runs of what the one before began."""
+        while not self.dbt.drain():
+            if self._stopping.wait(POLL):
+                return
+        self._open_engine()
+        self._load_asked.set()  # it was not seen whether that was asked for meanwhile
+
+    def _wind_down(self) -> None:
+        """Stop what is being built and record what came of it. Jobs stay requested: the next engine takes them up."""
+        engine, until = self._engine, time.monotonic() + self.config.dbt.grace + SLACK
+        if engine is None:
+            return
+        with self._changed:
+            engine.take_reports()
+            for run in list(engine.runs.values()):
+                run.job = None
+                engine.cancel(run.id)
+        while any(run.flights for run in engine.runs.values()) and time.monotonic() < until:
+            self._nudged.wait(POLL)
+            self._nudged.clear()
+            with self._changed:
+                engine.take_reports()
 
     # The deployer's thread
 
     def _run_deployer(self) -> None:
-        poll = self.config.git.poll if self.config.git else None
+        poll, pause = self.config.git.poll if self.config.git else None, LOAD_LEAST
+        wait = poll
         while not self._stopping.is_set():
-            asked = self._load_asked.wait(poll)
+            asked = self._load_asked.wait(wait)
             self._load_asked.clear()
-            if self._stopping.is_set() or not (asked or poll):
+            if self._stopping.is_set():
+                return
+            if not asked and wait is None:
                 continue
-            self._load()
+            if self._load(asked):
+                wait, pause = poll, LOAD_LEAST
+            else:
+                wait, pause = pause if poll is None else min(pause, poll), min(pause * 2, LOAD_MOST)
 
-    def _load(self) -> None:
+    def _load(self, asked: bool) -> bool:
+        """Look the project up and record what is found. Returns whether all is well."""
+        error: str | None = None
         try:
-            deployed = self.deployer.load(lambda: (self._world.project, self._world.commit))
-            if deployed.event is not None and not self._same_rejection(deployed.event):
-                self.submit([Draft(deployed.event, self.clock.now(), sender="deployer")]).result()
-            rejected = deployed.event if isinstance(deployed.event, e.ProjectRejected) else None
-            self.load_error = rejected.error if rejected else None
-        except Exception as error:
-            LOG.error("the project could not be loaded: %s", error, exc_info=not isinstance(error, SaoError))
-            self.load_error = str(error)
-        finally:
-            with self._changed:
-                self._loads += 1
-                self._changed.notify_all()
+            found = self.deployer.look(fresh=asked)
+            if self._stopping.is_set():
+                return False  # what was ended says nothing of the project
+            self._record(found)
+            error = found.error
+        except Exception as problem:
+            LOG.debug("while the project was loaded", exc_info=True)
+            error = _words(problem)
+        if error is not None and error != self.load_error:
+            LOG.error("the newest state of the project is not in force: %s", error)
+        with self._changed:
+            self.load_error = error
+            self._loads += 1
+            self._changed.notify_all()
+        return error is None
 
-    def _same_rejection(self, event: e.ProjectLoaded | e.ProjectRejected) -> bool:
-        return isinstance(event, e.ProjectRejected) and self._world.rejected == event
+    def _record(self, found: Found) -> None:
+        if found.project is not None and found.project.adapter == "duckdb":
+            with self._changed:
+                self._fit(found.project)
+        if found.events:
+            now = self.clock.now()
+            self.submit([Draft(event, now, sender="deployer") for event in found.events]).result()
+        self.deployer.recorded(found)
+        self._nudged.set()
+
+
+def _words(error: Exception) -> str:
+    """What is told of an error; one that nobody foresaw says that it is one."""
+    return str(error) if isinstance(error, (SaoError, OSError)) else f"internal error: {type(error).__name__}: {error}"
