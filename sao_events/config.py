@@ -16,7 +16,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from sao_events.errors import ConfigError, PolicyError
-from sao_events.policy import Settings, parse_duration, read_policy
+from sao_events.policy import Settings, read_policy
+from sao_events.windows import parse_duration
 from sao_events.yamltext import Block, documents, nearest, plain
 
 FILE = "sao.yml"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from sao_events import checks
@@ -17,6 +18,7 @@ from sao_events.events import Observed
 from sao_events.graph import Graph, Node
 from sao_events.policy import Settings
 from sao_events.state import Failure, Job, NodeState, World
+from sao_events.windows import Calendar
 
 
 class Action(StrEnum):
@@ -43,6 +45,7 @@ class Reason(StrEnum):
     no_new_data = "no_new_data"
     waiting_for_upstreams = "waiting_for_upstreams"
     within_build_after = "within_build_after"
+    max_staleness = "max_staleness"
     no_reader_due = "no_reader_due"
     new_data = "new_data"
     upstream_not_ready = "upstream_not_ready"
@@ -62,6 +65,8 @@ class Decision:
 
 
 MOST_DOUBLINGS = 30  # of the wait between two retries: more is as good as never
+NEVER = float("inf")
+HEAD_START, MARGIN = 60.0, 1.1  # before a deadline: seconds for dbt to begin, and what durations are multiplied with
 VIEW_UNCHANGED = Decision(Action.reuse, Reason.view_unchanged)
 NO_NEW_DATA = Decision(Action.reuse, Reason.no_new_data)
 
@@ -122,6 +127,47 @@ class Look:
             known[view] = quorum(self._gathered(parent, observed, known) for parent in over)
         return known[view]
 
+    def opens(self, node: Node, clock: float) -> float:
+        """The instant from which a node whose window counts from `clock` may be built for new data: the end of its
+        window, by its calendar the first that is not in the past, sooner where a deadline asks for it.
+        """
+        ends, calendar = clock + node.policy.build_after, node.policy.calendar
+        if calendar is not None:
+            opens = calendar.opens(clock, self.now, node.policy.build_after)
+            ends = opens if opens is not None else NEVER
+        return min(ends, *(self._begins(clock, *deadline) for deadline in self.leads.get(node.id, ())), NEVER)
+
+    def _begins(self, clock: float, calendar: Calendar, lead: float) -> float:
+        """When a node must begin that is to be ready `lead` seconds before a deadline; now where it should have."""
+        passed, ahead = calendar.deadlines_around(self.now + lead)
+        if passed is not None and clock < passed - lead:
+            return self.now
+        return ahead - lead if ahead is not None else NEVER
+
+    @cached_property
+    def leads(self) -> dict[str, list[tuple[Calendar, float]]]:
+        """For each node that a deadline is about, its own or a reader's: how many seconds before it the node begins,
+        by the durations that were measured on the way.
+        """
+        found: dict[str, list[tuple[Calendar, float]]] = {}
+        for name in reversed(self.graph.order_to_deadlines):
+            node, last = self.graph.nodes[name], self.world.node(name).baseline
+            seconds = MARGIN * max(last.seconds, last.ended - last.started) if last else 0.0
+            asked = [
+                (calendar, lead) for reader in self.graph.readers[name] for calendar, lead in found.get(reader, ())
+            ]
+            if node.policy.calendar is not None and node.policy.calendar.deadlines:
+                asked.append((node.policy.calendar, HEAD_START))
+            longest: dict[Calendar, float] = {}
+            for calendar, lead in asked:
+                longest[calendar] = max(longest.get(calendar, 0.0), lead + seconds)
+            found[name] = list(longest.items())
+        return found
+
+    def overdue(self, node: Node, clock: float) -> float | None:
+        """The instant from which the node is built even without new data, where it declares one."""
+        return None if node.policy.max_staleness is None else clock + node.policy.max_staleness
+
     def changed(self, reader: str, upstream: str, observed: Observed) -> bool:
         """Whether what `reader` depends on in `upstream` was last built from other code than `observed` saw."""
         if upstream in self.graph.sources:
@@ -166,7 +212,7 @@ class Look:
             return True
         if decision is not None and decision.action is Action.blocked:
             return True
-        return self.graph.is_transparent(name) and bool(self.lacking(name))
+        return self.graph.is_transparent(name) and (state.doubtful or bool(self.lacking(name)))
 
     def lacking(self, name: str) -> tuple[str, ...]:
         """The upstreams of a node that are missing, and the ephemeral models folded into it whose tests fail."""
@@ -206,32 +252,53 @@ def _rules(look: Look, node: Node) -> Decision:
         return Decision(Action.build, Reason.first_build)
     if state.dropped:  # rule 3
         return Decision(Action.build, Reason.relation_missing, evidence={"relation": node.relation})
-    window_ends = baseline.clock + node.policy.build_after
+    window_ends, overdue = look.opens(node, baseline.clock), look.overdue(node, baseline.clock)
 
     if look.graph.fingerprints[node.id] != baseline.observed.fingerprint:  # rule 5
-        evidence = {"built_with": baseline.observed.fingerprint, "now": look.graph.fingerprints[node.id]}
+        parts = changed_parts(node.parts, baseline.observed.parts)
+        evidence = {
+            "built_with": baseline.observed.fingerprint,
+            "now": look.graph.fingerprints[node.id],
+            "parts": parts,
+        }
         return _code(look, Reason.code_changed, window_ends, evidence)
     if changed := tuple(name for name in upstreams if look.changed(node.id, name, baseline.observed)):  # rule 6
         return _code(look, Reason.upstream_code_changed, window_ends, {"changed": changed})
+    if state.doubtful:  # rule 5, not held: what a lost build of other code has left may stand in the warehouse
+        return Decision(Action.build, Reason.code_changed, evidence={"interrupted": True})
     if node.transparent:  # rule 7
         return VIEW_UNCHANGED
+    if overdue is not None and look.now >= overdue:  # ours: a greatest age, declared for the node
+        return Decision(Action.build, Reason.max_staleness, evidence={"since": baseline.clock})
     newer = tuple(name for name in upstreams if look.newer(name, baseline.observed))
     if not newer:  # rule 8
-        return NO_NEW_DATA
+        return NO_NEW_DATA if overdue is None else Decision(Action.reuse, Reason.no_new_data, overdue)
     evidence = _newer(look, node, newer, baseline.observed)
     if lacking := tuple(name for name in look.graph.counted(node.id) if name not in newer):  # rule 9
-        return Decision(Action.wait, Reason.waiting_for_upstreams, waiting_for=lacking, evidence=evidence)
+        return Decision(Action.wait, Reason.waiting_for_upstreams, overdue, waiting_for=lacking, evidence=evidence)
     if look.now < window_ends:  # rule 10
-        return Decision(Action.wait, Reason.within_build_after, window_ends, evidence=evidence)
+        return Decision(Action.wait, Reason.within_build_after, earliest(window_ends, overdue), evidence=evidence)
     if node.id in look.held:  # rule 11
-        return Decision(Action.wait, Reason.no_reader_due, look.held[node.id], evidence=evidence)
+        return Decision(Action.wait, Reason.no_reader_due, earliest(look.held[node.id], overdue), evidence=evidence)
     return Decision(Action.build, Reason.new_data, evidence=evidence)  # rule 12
+
+
+def earliest(*instants: float | None) -> float | None:
+    """The first of the instants that are known and ever come."""
+    return min((at for at in instants if at is not None and at != NEVER), default=None)
+
+
+def changed_parts(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
+    """The names of the parts of a fingerprint that differ; `folded` where it is an ephemeral model that does."""
+    if not then:
+        return []
+    return [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)] or ["folded"]
 
 
 def _code(look: Look, reason: Reason, window_ends: float, evidence: Mapping[str, Any]) -> Decision:
     if look.settings.code_changes == "after_window" and look.now < window_ends:
         return Decision(
-            Action.wait, Reason.within_build_after, window_ends, evidence={**evidence, "held": reason.value}
+            Action.wait, Reason.within_build_after, earliest(window_ends), evidence={**evidence, "held": reason.value}
         )
     return Decision(Action.build, reason, evidence=evidence)
 

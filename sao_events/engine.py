@@ -192,7 +192,8 @@ class Engine:
         assert self.project is not None
         assert self.world.project is not None
         run.pieces += 1
-        piece = Piece(f"{run.id}.{run.pieces}", run.id, nodes, tests, self.world.project)
+        refresh = run.job is not None and run.job.full_refresh
+        piece = Piece(f"{run.id}.{run.pieces}", run.id, nodes, tests, self.world.project, refresh)
         graph = self.project.graph
         outside = {name for node in nodes for name in (*graph.upstreams[node], *graph.feeds[node])}
         for test in tests:

@@ -18,8 +18,8 @@ from sao_events.lineage import Code
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a build saw before it started: its own fingerprint, the data version of every feed, the code of every
-    upstream, and how often the node had been cleared and dropped.
+    """What a build saw before it started: its own fingerprint (and the `parts` it is made of), the data version of
+    every feed, the code of every upstream, and how often the node had been cleared and dropped.
     """
 
     fingerprint: str
@@ -27,6 +27,7 @@ class Observed:
     codes: Mapping[str, Code] = field(default_factory=dict)
     clears: int = 0
     drops: int = 0
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class JobRequested(Event):
     due: float
     select: tuple[str, ...] | None = None
     state_aware: bool = True
+    full_refresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,4 +297,5 @@ def _code_of(text: str) -> Code:
 
 def _observed(body: Mapping[str, Any]) -> Observed:
     codes = {name: _code(value) for name, value in body.get("codes", {}).items()}
-    return Observed(body["fingerprint"], body.get("versions", {}), codes, body.get("clears", 0), body.get("drops", 0))
+    counts = body.get("clears", 0), body.get("drops", 0)
+    return Observed(body["fingerprint"], body.get("versions", {}), codes, *counts, body.get("parts", {}))

@@ -68,6 +68,11 @@ def _exhausted(decision: Decision, names: Names) -> str:
     return f"the last build failed and {used}; something new or a job starts it again"
 
 
+def _code(decision: Decision, names: Names) -> str:
+    parts = decision.evidence.get("parts")
+    return f"its code changed ({listed(parts, {})})" if parts else "its code changed"
+
+
 def _upstream_code(decision: Decision, names: Names) -> str:
     return f"the code changed upstream: {listed(decision.evidence.get('changed', ()), names)}"
 
@@ -122,6 +127,7 @@ _WORDS: dict[str, str] = {
     Reason.no_new_data: "nothing new upstream",
     Reason.waiting_for_upstreams: "waits for upstreams",
     Reason.within_build_after: "its window is not over",
+    Reason.max_staleness: "older than it may be",
     Reason.no_reader_due: "no reader is due",
     Reason.new_data: "new data upstream",
     Reason.upstream_not_ready: "an upstream is not ready",
@@ -134,12 +140,13 @@ _SENTENCES: dict[Reason, Callable[[Decision, Names], str]] = {
     Reason.relation_missing: _missing,
     Reason.retry: _retry,
     Reason.retries_exhausted: _exhausted,
-    Reason.code_changed: _constant(_WORDS[Reason.code_changed]),
+    Reason.code_changed: _code,
     Reason.upstream_code_changed: _upstream_code,
     Reason.view_unchanged: _constant(_WORDS[Reason.view_unchanged]),
     Reason.no_new_data: _constant("nothing new upstream since its last build"),
     Reason.waiting_for_upstreams: _waiting,
     Reason.within_build_after: _window,
+    Reason.max_staleness: _constant("older than it may be, by its own greatest age"),
     Reason.no_reader_due: _lazy,
     Reason.new_data: _new_data,
     Reason.upstream_not_ready: _not_ready,

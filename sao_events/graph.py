@@ -208,6 +208,12 @@ class Graph:
         return tuple(up for up in self.upstreams[name] if up not in self.unchanging)
 
     @cached_property
+    def order_to_deadlines(self) -> list[str]:
+        """The nodes that declare a deadline and all they are built from, in graph order."""
+        declared = [n.id for n in self.nodes.values() if n.policy.calendar is not None and n.policy.calendar.deadlines]
+        return self.sort(self.ancestors(declared)) if declared else []
+
+    @cached_property
     def tests_of(self) -> dict[str, tuple[str, ...]]:
         """The tests that read a node or source."""
         found: dict[str, list[str]] = {}

@@ -112,7 +112,7 @@ def observe(look: Look, name: str) -> Observed:
         up: code for up in graph.upstreams[name] if up in graph.nodes and (code := look.state(up).code) is not None
     }
     versions = {feed: look.position(feed) for feed in graph.feeds[name]}
-    return Observed(graph.fingerprints[name], versions, codes, state.clears, state.drops)
+    return Observed(graph.fingerprints[name], versions, codes, state.clears, state.drops, graph.nodes[name].parts)
 
 
 def _advances(look: Look, name: str, reason: Reason, code: Code) -> bool:
@@ -120,7 +120,9 @@ def _advances(look: Look, name: str, reason: Reason, code: Code) -> bool:
     columns.
     """
     state = look.state(name)
-    if reason in FORGETS or state.baseline is None or state.built_code is None or state.cleared or state.dropped:
+    if reason in FORGETS or state.baseline is None or state.built_code is None:
+        return True
+    if state.cleared or state.dropped or state.interrupted:
         return True
     if any(look.newer(up, state.baseline.observed, quorum=False) for up in look.graph.upstreams[name]):
         return True

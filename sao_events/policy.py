@@ -7,28 +7,29 @@ in seconds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sao_events.errors import PolicyError
+from sao_events.windows import Calendar, parse_duration, read_calendar
 
 Quorum = Literal["any", "all"]
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 PERIODS = {"minute": 60, "hour": 3600, "day": 86400}
-_DURATION = re.compile(r"(\d+)\s*([smhdw])")
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The window (least seconds between two builds for new data) and the quorum (how many upstreams must be newer) of
-    a node.
+    a node. `max_staleness`: built again after so many seconds even without new data; `calendar`: other windows by
+    weekday and hour, quiet hours, deadlines.
     """
 
     build_after: float = 0.0
     updates_on: Quorum = "any"
     lazy: bool = False
+    max_staleness: float | None = None
+    calendar: Calendar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +47,14 @@ class Settings:
     default_config: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parse_duration(text: object) -> float:
-    """Seconds of `90s`, `30m`, `12h`, `1d`, `2w` or of parts side by side (`1h30m`). Raises ValueError for anything
-    else.
-    """
-    if not isinstance(text, str) or not text:
-        raise ValueError(f"{text!r} is not a duration such as 30m, 12h or 1d")
-    total, position = 0, 0
-    for match in _DURATION.finditer(text):
-        if match.start() != position:
-            break
-        total, position = total + int(match[1]) * UNITS[match[2]], match.end()
-    if position != len(text):
-        raise ValueError(f"{text!r} is not a duration such as 30m, 12h or 1d")
-    return float(total)
-
-
 def read_policy(
     config: Mapping[str, Any], *, node: str, default: Mapping[str, Any] | None = None
 ) -> tuple[Policy, list[str]]:
     """The policy that `config` (dbt's, with the keys `freshness` and `state` where declared) gives `node`, and
     warnings.
 
-    `freshness: None` declares that there is no window. `default` applies where neither key is present. Raises
-    PolicyError.
+    `freshness: None` declares that there is no window. `default` applies where neither key is present. What is ours
+    alone stands in `meta.sao`: `max_staleness`, `window`, `quiet`, `fresh_by`, `timezone`. Raises PolicyError.
     """
     declared = "freshness" in config or "state" in config
     block = config if declared or not default else default
@@ -79,7 +64,14 @@ def read_policy(
     lag, fresh_from = _state(block.get("state"), node)
     _contradictions(node, window, quorum, lag, fresh_from, warnings)
     seconds = lag if lag is not None else window if window is not None else 0.0
-    return Policy(max(seconds, 0.0), fresh_from or quorum or "any", _lazy(lazy, node)), warnings
+    ours = (config.get("meta") or {}).get("sao") or {}
+    staleness = None if ours.get("max_staleness") is None else _duration(ours["max_staleness"], node, "max_staleness")
+    if staleness == 0:
+        raise PolicyError(f"{node}: meta.sao.max_staleness must be longer than nothing")
+    made = Policy(
+        max(seconds, 0.0), fresh_from or quorum or "any", _lazy(lazy, node), staleness, read_calendar(ours, node)
+    )
+    return made, warnings
 
 
 def _contradictions(

@@ -10,6 +10,7 @@ from typing import Any
 from sao_events.graph import Graph, Node, Source, Test
 from sao_events.lineage import Code, Reading, digest
 from sao_events.policy import Policy
+from sao_events.windows import calendar_from_json, calendar_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def _node(node: Node) -> dict[str, Any]:
         "kind": node.kind,
         "reads": list(node.reads),
         "own": [node.own.base, [list(column) for column in node.own.columns]],
-        "policy": [node.policy.build_after, node.policy.updates_on, node.policy.lazy],
+        "policy": _policy(node.policy),
     }
     optional = {
         "named": {up: list(names) for up, names in node.reading.named.items()},
@@ -103,6 +104,17 @@ def _node(node: Node) -> dict[str, Any]:
     return body | {name: value for name, value in optional.items() if value}
 
 
+def _policy(policy: Policy) -> list[Any]:
+    calendar = calendar_to_json(policy.calendar) if policy.calendar else None
+    rest = [policy.max_staleness, calendar] if policy.max_staleness or calendar else []
+    return [policy.build_after, policy.updates_on, policy.lazy, *rest]
+
+
+def _read_policy(body: list[Any]) -> Policy:
+    calendar = calendar_from_json(body[4]) if len(body) > 4 and body[4] else None
+    return Policy(body[0], body[1], body[2], body[3] if len(body) > 3 else None, calendar)
+
+
 def _read_node(body: Mapping[str, Any]) -> Node:
     base, columns = body["own"]
     named = {up: tuple(names) for up, names in body.get("named", {}).items()}
@@ -112,7 +124,7 @@ def _read_node(body: Mapping[str, Any]) -> Node:
         body["kind"],
         tuple(body["reads"]),
         Code(base, tuple((name, identity) for name, identity in columns)),
-        Policy(*body["policy"]),
+        _read_policy(body["policy"]),
         Reading(named, frozenset(body.get("star", ()))),
         body.get("early_cutoff", False),
         body.get("relation"),

@@ -14,8 +14,9 @@ from typing import Any
 from sao_events.errors import ConfigError, PolicyError
 from sao_events.graph import KINDS, Graph, Node, Source, Test
 from sao_events.lineage import Code, Reading, digest
-from sao_events.policy import Settings, parse_duration, read_policy
+from sao_events.policy import Settings, read_policy
 from sao_events.project import Project, graph_warnings
+from sao_events.windows import parse_duration
 from sao_events.yamltext import Block, Word, documents, nearest, plain
 
 START = datetime(2026, 1, 5, 8, tzinfo=UTC).timestamp()

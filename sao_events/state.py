@@ -64,7 +64,8 @@ class NodeState:
     `version` is the data version, `builds` counts successful builds, `clears` and `drops` count how often it was
     cleared and seen missing. `code` is what readers see of its last build, `built_code` what it was built with (they
     differ after a build that left the content as it was). `running` is the attempt under way, `last` the latest
-    attempt.
+    attempt. `interrupted`: an attempt was lost since the last successful build, and other rows may stand unrecorded;
+    `doubtful`: written by other code than `built_code`.
     """
 
     version: int = 0
@@ -78,6 +79,8 @@ class NodeState:
     failure: Failure | None = None
     running: Attempt | None = None
     last: Attempt | None = None
+    interrupted: bool = False
+    doubtful: bool = False
 
     @property
     def cleared(self) -> bool:
@@ -125,6 +128,7 @@ class Job:
     select: frozenset[str] | None
     state_aware: bool
     done: frozenset[str] = frozenset()
+    full_refresh: bool = False
 
     def selects(self, name: str) -> bool:
         """Whether the job is about the node or source `name`."""
@@ -193,8 +197,7 @@ def evolve(world: World, recorded: Recorded) -> World:
 def _engine_started(world: World, recorded: Recorded, event: Event) -> None:
     for run in world.runs.values():
         for name in run.nodes:
-            if world.node(name).running is not None:
-                world.nodes[name] = replace(world.nodes[name], running=None)
+            _lost(world, run.id, name)
     world.runs.clear()
 
 
@@ -235,7 +238,8 @@ def _state_cleared(world: World, recorded: Recorded, event: e.StateCleared) -> N
 
 def _job_requested(world: World, recorded: Recorded, event: e.JobRequested) -> None:
     select = None if event.select is None else frozenset(event.select)
-    world.jobs[event.job] = Job(event.job, event.name, event.due, select, event.state_aware)
+    aware = event.state_aware and not event.full_refresh
+    world.jobs[event.job] = Job(event.job, event.name, event.due, select, aware, full_refresh=event.full_refresh)
 
 
 def _job_finished(world: World, recorded: Recorded, event: e.JobFinished) -> None:
@@ -249,9 +253,7 @@ def _run_started(world: World, recorded: Recorded, event: e.RunStarted) -> None:
 def _run_finished(world: World, recorded: Recorded, event: e.RunFinished) -> None:
     run = world.runs.pop(event.run, None)
     for name in run.nodes if run else ():
-        running = world.node(name).running
-        if running is not None and running.run == event.run:
-            world.nodes[name] = replace(world.nodes[name], running=None)
+        _lost(world, event.run, name)
 
 
 def _build_started(world: World, recorded: Recorded, event: e.BuildStarted) -> None:
@@ -289,6 +291,7 @@ def succeeded(
 ) -> NodeState:
     """The state after `attempt` succeeded at the instant `ended`, having taken `seconds` in dbt."""
     first = state.built_code is None
+    same_content = same_content and not state.interrupted
     keep = not first and (same_content or attempt.code == state.built_code)
     baseline = Baseline(attempt.observed, attempt.clock, attempt.started, ended, attempt.reason, attempt.run, seconds)
     return replace(
@@ -301,6 +304,8 @@ def succeeded(
         previous=state.baseline,
         failure=None,
         running=None,
+        interrupted=False,
+        doubtful=False,
     )
 
 
@@ -314,8 +319,17 @@ def _node_failed(world: World, recorded: Recorded, event: e.NodeFailed) -> None:
 
 
 def _build_interrupted(world: World, recorded: Recorded, event: e.BuildInterrupted) -> None:
-    if _holder(world, event.run, event.node) is not None:
-        world.nodes[event.node] = replace(world.nodes[event.node], running=None)
+    _lost(world, event.run, event.node)
+
+
+def _lost(world: World, run: str, node: str) -> None:
+    """The attempt of `run` on `node`, where one is under way, ended without a result."""
+    attempt = _holder(world, run, node)
+    if attempt is not None:
+        state = world.nodes[node]
+        interrupted = state.interrupted or attempt.advances
+        doubtful = state.doubtful or (state.built_code is not None and attempt.code != state.built_code)
+        world.nodes[node] = replace(state, running=None, interrupted=interrupted, doubtful=doubtful)
 
 
 def _test_finished(world: World, recorded: Recorded, event: e.TestFinished) -> None:

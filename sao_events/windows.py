@@ -20,7 +20,8 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY = 24 * 60
 HORIZON = 400
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(\d+)\s*([smhdw])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,17 @@ class Calendar:
             begin = end
         return None
 
-    def next_deadline(self, after: float) -> float | None:
-        """The first deadline later than an instant."""
-        today = self._local(after).date()
-        for days in range(-1, 9):
-            day = today + timedelta(days=days)
-            for weekdays, minute in sorted(self.deadlines, key=lambda deadline: deadline[1]):
-                at = self._instant(day, minute)
-                if day.weekday() in weekdays and at > after:
-                    return at
-        return None
+    def deadlines_around(self, at: float) -> tuple[float | None, float | None]:
+        """The last deadline at or before an instant, and the first after it."""
+        today = self._local(at).date()
+        known = sorted(
+            self._instant(day, minute)
+            for day in (today + timedelta(days=days) for days in range(-8, 9))
+            for weekdays, minute in self.deadlines
+            if day.weekday() in weekdays
+        )
+        before, after = [d for d in known if d <= at], [d for d in known if d > at]
+        return (before[-1] if before else None), (after[0] if after else None)
 
     def _edges(self, now: float) -> Iterator[float]:
         """The instants later than `now` at which another rule or quiet hour may hold, in order."""
@@ -106,6 +108,42 @@ class Calendar:
     def _instant(self, day: date, minute: int) -> float:
         moment = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self.timezone)) + timedelta(minutes=minute)
         return moment.timestamp()
+
+
+def parse_duration(text: object) -> float:
+    """Seconds of `90s`, `30m`, `12h`, `1d`, `2w` or of parts side by side (`1h30m`). Raises ValueError otherwise."""
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"{text!r} is not a duration such as 30m, 12h or 1d")
+    total, position = 0, 0
+    for match in _DURATION.finditer(text):
+        if match.start() != position:
+            break
+        total, position = total + int(match[1]) * UNITS[match[2]], match.end()
+    if position != len(text):
+        raise ValueError(f"{text!r} is not a duration such as 30m, 12h or 1d")
+    return float(total)
+
+
+def calendar_to_json(calendar: Calendar) -> list[Any]:
+    """The calendar as a JSON value."""
+    rules = [[*_span_to_json(span), seconds] for span, seconds in calendar.rules]
+    quiet = [_span_to_json(span) for span in calendar.quiet]
+    return [calendar.timezone, rules, quiet, [[sorted(days), minute] for days, minute in calendar.deadlines]]
+
+
+def calendar_from_json(body: list[Any]) -> Calendar:
+    """The inverse of `calendar_to_json`."""
+    timezone, rules, quiet, deadlines = body
+    return Calendar(
+        timezone,
+        tuple((Span(frozenset(days), start, end), seconds) for days, start, end, seconds in rules),
+        tuple(Span(frozenset(days), start, end) for days, start, end in quiet),
+        tuple((frozenset(days), minute) for days, minute in deadlines),
+    )
+
+
+def _span_to_json(span: Span) -> list[Any]:
+    return [sorted(span.weekdays), span.start, span.end]
 
 
 def read_calendar(block: Mapping[str, Any], node: str) -> Calendar | None:
@@ -201,7 +239,7 @@ def _weekdays(value: Any, node: str, key: str) -> frozenset[int]:
 
 
 def _seconds(text: Any, node: str) -> float:
-    match = re.fullmatch(r"(\d+)\s*([smhdw])", str(text))
-    if match is None:
-        raise PolicyError(f"{node}: meta.sao.window: every is a duration such as 30m, 4h or 1d, not {text!r}")
-    return float(int(match[1]) * _UNITS[match[2]])
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise PolicyError(f"{node}: meta.sao.window: every: {error}") from None

@@ -42,6 +42,7 @@ OBSERVED = st.builds(
     st.dictionaries(NODES, CODES, max_size=3),
     COUNTS,
     COUNTS,
+    st.dictionaries(WORDS, WORDS, max_size=2),
 )
 BUILDS: st.SearchStrategy[e.Event] = st.one_of(
     st.builds(e.BuildStarted, RUNS, NODES, WORDS, INSTANTS, OBSERVED, CODES, COUNTS, st.booleans()),
@@ -69,7 +70,7 @@ EVENTS: st.SearchStrategy[e.Event] = st.one_of(
     st.builds(e.DataLanded, SOURCES, st.none() | st.sampled_from("lmn"), st.none() | INSTANTS, st.none() | COUNTS),
     st.builds(e.RelationDropped, NODES),
     st.builds(e.StateCleared, st.none() | some(NODES)),
-    st.builds(e.JobRequested, JOBS, WORDS, INSTANTS, st.none() | some(NODES), st.booleans()),
+    st.builds(e.JobRequested, JOBS, WORDS, INSTANTS, st.none() | some(NODES), st.booleans(), st.booleans()),
     st.builds(e.JobFinished, JOBS, WORDS, some(WORDS), st.none() | WORDS),
     st.builds(
         e.RunStarted,

@@ -78,13 +78,15 @@ def test_the_clock_change_keeps_local_times() -> None:
 
 def test_deadlines() -> None:
     made = calendar(fresh_by=[{"at": "07:00", "weekdays": "mon-fri"}, {"at": "12:00", "weekdays": "sat"}])
-    assert made.next_deadline(berlin("2026-01-09 06:00")) == berlin("2026-01-09 07:00")
-    assert made.next_deadline(berlin("2026-01-09 07:00")) == berlin("2026-01-10 12:00")
-    assert made.next_deadline(berlin("2026-01-10 12:00")) == berlin("2026-01-12 07:00")
+    thursday, friday = berlin("2026-01-08 07:00"), berlin("2026-01-09 07:00")
+    saturday, monday = berlin("2026-01-10 12:00"), berlin("2026-01-12 07:00")
+    assert made.deadlines_around(friday - 1) == (thursday, friday)
+    assert made.deadlines_around(friday) == (friday, saturday)
+    assert made.deadlines_around(saturday + 1) == (saturday, monday)
 
 
 def test_no_deadline_where_none_is_declared() -> None:
-    assert calendar(quiet="22:00-06:00").next_deadline(0.0) is None
+    assert calendar(quiet="22:00-06:00").deadlines_around(0.0) == (None, None)
 
 
 def test_weekdays_may_wrap() -> None:

@@ -17,7 +17,7 @@ from sao_events.cli.record import Record, no_such, opened
 from sao_events.errors import UsageError
 from sao_events.events import EVENTS, Recorded
 from sao_events.explain import Names
-from sao_events.policy import parse_duration
+from sao_events.windows import parse_duration
 
 POLL = 0.2
 EXAMPLES = """  sao-events events                               the last 50

@@ -16,7 +16,8 @@ from typing import Any
 from sao_events.errors import PolicyError
 from sao_events.policy import Policy, read_policy
 
-NODE_KEYS = ("lazy", "early_cutoff")
+NODE_KEYS = ("lazy", "early_cutoff", "max_staleness", "timezone", "window", "quiet", "fresh_by")
+FLAGS = frozenset({"lazy", "early_cutoff", "static", "view"})
 SOURCE_KEYS = ("static", "view")
 
 
@@ -24,7 +25,7 @@ def policy_of(
     node: Mapping[str, Any], sao: Mapping[str, Any], default: Mapping[str, Any], root: Path | None
 ) -> tuple[Policy, list[str]]:
     """The policy of `node` and warnings about it, each with the place. Raises PolicyError, with the place."""
-    config = declared(node) | ({"lazy": sao["lazy"]} if "lazy" in sao else {})
+    config = declared(node) | ({"lazy": sao["lazy"]} if "lazy" in sao else {}) | {"meta": {"sao": sao}}
     try:
         policy, warnings = read_policy(config, node=node["name"], default=default)
     except PolicyError as error:
@@ -70,7 +71,7 @@ def _literal(written: Any) -> Any:
         return {}
 
 
-def sao_keys(thing: Mapping[str, Any], keys: tuple[str, ...], root: Path | None) -> tuple[dict[str, bool], list[str]]:
+def sao_keys(thing: Mapping[str, Any], keys: tuple[str, ...], root: Path | None) -> tuple[dict[str, Any], list[str]]:
     """The keys under `meta.sao` of a node or source, and a warning for each that is not known. Raises PolicyError."""
     block = ((thing.get("config") or {}).get("meta") or {}).get("sao", (thing.get("meta") or {}).get("sao"))
     if block is None:
@@ -78,13 +79,13 @@ def sao_keys(thing: Mapping[str, Any], keys: tuple[str, ...], root: Path | None)
     name = label(thing)
     if not isinstance(block, Mapping):
         raise PolicyError(f"{name}: meta.sao must be a mapping, not {block!r} ({place(thing, 'sao', root)})")
-    found, warnings = dict[str, bool](), list[str]()
+    found, warnings = dict[str, Any](), list[str]()
     for key, value in block.items():
         if key not in keys:
             near = difflib.get_close_matches(str(key), keys, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
             warnings.append(f"{name}: meta.sao has the unknown key {key}; {hint} ({place(thing, str(key), root)})")
-        elif not isinstance(value, bool):
+        elif key in FLAGS and not isinstance(value, bool):
             where = place(thing, str(key), root)
             raise PolicyError(f"{name}: meta.sao.{key} must be true or false, not {value!r} ({where})")
         else:
