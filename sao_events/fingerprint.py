@@ -72,7 +72,8 @@ class Text:
         """The literal first arguments of calls of `function`, and whether there are no others."""
         if function not in self.words:
             return frozenset(), True
-        literal = re.findall(rf"(?<![\w.]){function}\s*\(\s*(?:'([^'\\]*)'|\"([^\"\\]*)\")", self.code)
+        pattern = rf"""(?<![\w.]){function}\s*\(\s*(?:'([^'\\]*)'|"([^"\\]*)")\s*[,)]"""
+        literal = re.findall(pattern, self.code)
         return frozenset(a or b for a, b in literal), len(literal) == len(re.findall(rf"\b{function}\b", self.code))
 
 
