@@ -13,9 +13,10 @@ from sao_events.compare.recommend import Candidate, Proposal, groups, narrowed, 
 from sao_events.compare.results import compare, variants
 from sao_events.compare.snippet import build_after, snippet
 from sao_events.compare.trace import Durations
-from sao_events.compare.variant import Change
+from sao_events.compare.variant import Change, with_policies
 from sao_events.graph import Test as DataTest
 from sao_events.policy import Policy, Settings
+from sao_events.windows import Calendar
 from tests.compared import HOUR, node, project, trace
 
 MART, BOOKS = "models/marts/mart.sql", "models/marts/finance/books.sql"
@@ -209,6 +210,13 @@ def test_proposals_as_yaml_for_dbt() -> None:
 def test_a_node_without_a_folder_is_proposed_by_name() -> None:
     text = snippet(SHOP, [proposal("loose", ["loose"], 900.0)])
     assert yaml.safe_load(text) == {"models": [{"name": "loose", "config": {"freshness": block(15, "minute")}}]}
+
+
+def test_a_calendar_that_would_win_is_named() -> None:
+    timed = with_policies(SHOP, {"mart": Policy(4 * HOUR, calendar=Calendar())})
+    text = snippet(timed, [proposal("models/marts", ["mart", "other"], 8 * HOUR)])
+    assert "# take the calendar out of meta.sao of these, it wins: mart\n" in text
+    assert yaml.safe_load(text) == {"models": {"shop": {"marts": {"+freshness": block(8, "hour")}}}}
 
 
 def test_no_proposal_no_yaml() -> None:

@@ -17,6 +17,7 @@ from sao_events.compare.variant import (
 )
 from sao_events.errors import UsageError
 from sao_events.policy import Policy
+from sao_events.windows import Calendar
 from tests.compared import HOUR, START, node, project
 
 SHOP = project(
@@ -90,6 +91,12 @@ def test_changes_leave_what_they_do_not_name_and_later_ones_win() -> None:
     }
 
 
+def test_a_window_takes_the_place_of_a_calendar_and_leaves_the_greatest_age() -> None:
+    before = Policy(HOUR, "all", False, 9 * HOUR, Calendar())
+    assert Change("*", 2 * HOUR).over(before) == Policy(2 * HOUR, "all", False, 9 * HOUR)
+    assert Change("*", None, "any").over(before) == Policy(HOUR, "any", False, 9 * HOUR, Calendar())
+
+
 def test_a_policy_that_stays_leaves_the_node_untouched() -> None:
     made = with_policies(SHOP, {"mart_orders": Policy(HOUR), "loose": Policy(9.0)})
     assert made.graph.nodes["mart_orders"] is SHOP.graph.nodes["mart_orders"]
@@ -122,7 +129,7 @@ def test_schedules() -> None:
         (Policy(), "none"),
         (Policy(90.0), "90s"),
         (Policy(4 * HOUR, "all"), "4h all"),
-        (Policy(86400, "any", True), "1d lazy"),
+        (Policy(86400, "any", True, 7200.0, Calendar()), "1d lazy by the calendar again after 2h"),
     ],
 )
 def test_policies_in_words(policy: Policy, text: str) -> None:

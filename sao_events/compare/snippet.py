@@ -67,9 +67,12 @@ def _inner(top: _Folder, group: str) -> _Folder:
 
 
 def _own(project: Project, proposal: Proposal) -> Iterator[str]:
-    """A word on nodes whose policy is not that of the others: they may declare it themselves, which wins."""
+    """A word on nodes whose policy is not that of the others, and may be declared by themselves, or follows a calendar."""
     common, nodes = _common(project, proposal), [project.graph.nodes[name] for name in proposal.nodes]
     others = [node.name for node in nodes if node.policy != common]
+    timed = [node.name for node in nodes if node.policy.calendar is not None and proposal.proposed is not None]
+    if timed:
+        yield f"# take the calendar out of meta.sao of these, it wins: {', '.join(timed)}"
     if others:
         yield f"# another policy today, which stays where they declare it themselves: {', '.join(others)}"
 

@@ -20,7 +20,9 @@ _SCHEDULE = re.compile(r"every\s+(\S+)(?:\s+at\s+([01]?\d|2[0-3]):([0-5]\d))?")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What the nodes that `selector` names get: a window in seconds, a quorum, laziness. None leaves what is."""
+    """What the nodes that `selector` names get: a window in seconds, a quorum, laziness. None leaves what is; a window
+    takes the place of a calendar.
+    """
 
     selector: str
     window: float | None = None
@@ -29,7 +31,7 @@ class Change:
 
     def over(self, policy: Policy) -> Policy:
         """The policy with this change."""
-        made = policy if self.window is None else Policy(self.window, policy.updates_on, policy.lazy)
+        made = policy if self.window is None else replace(policy, build_after=self.window, calendar=None)
         quorum, lazy = self.quorum or made.updates_on, made.lazy if self.lazy is None else self.lazy
         return replace(made, updates_on=quorum, lazy=lazy)
 
@@ -138,8 +140,12 @@ def read_schedule(text: str) -> Schedule:
 
 def words(policy: Policy) -> str:
     """A policy in the words of a change: `4h all lazy`, `none`."""
-    unit, size = next((unit, size) for unit, size in _UNITS if not policy.build_after % size or size == 1)
-    plain = Policy(policy.build_after, policy.updates_on, policy.lazy)
-    more = {"all": policy.updates_on == "all", "lazy": policy.lazy, "by the calendar": policy != plain}
-    window = f"{policy.build_after / size:g}{unit}" if policy.build_after else "none"
-    return " ".join([window, *(word for word, holds in more.items() if holds)])
+    more = {"all": policy.updates_on == "all", "lazy": policy.lazy, "by the calendar": policy.calendar is not None}
+    again = [] if policy.max_staleness is None else [f"again after {_length(policy.max_staleness)}"]
+    window = _length(policy.build_after) if policy.build_after else "none"
+    return " ".join([window, *(word for word, holds in more.items() if holds), *again])
+
+
+def _length(seconds: float) -> str:
+    unit, size = next((unit, size) for unit, size in _UNITS if not seconds % size or size == 1)
+    return f"{seconds / size:g}{unit}"
