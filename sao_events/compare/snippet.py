@@ -67,7 +67,7 @@ def _inner(top: _Folder, group: str) -> _Folder:
 
 
 def _own(project: Project, proposal: Proposal) -> Iterator[str]:
-    """A word on nodes whose policy is not that of the others, and may be declared by themselves, or follows a calendar."""
+    """A word on nodes that may declare a policy of their own, or follow a calendar."""
     common, nodes = _common(project, proposal), [project.graph.nodes[name] for name in proposal.nodes]
     others = [node.name for node in nodes if node.policy != common]
     timed = [node.name for node in nodes if node.policy.calendar is not None and proposal.proposed is not None]
