@@ -5,13 +5,14 @@ One YAML document is one scenario; keys and names are text as written, errors na
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sao_events.errors import ConfigError, PolicyError
+from sao_events.decide import Reason
+from sao_events.errors import ConfigError, GraphError, PolicyError
 from sao_events.graph import KINDS, Graph, Node, Source, Test
 from sao_events.lineage import Code, Reading, digest
 from sao_events.policy import Settings, read_policy
@@ -20,6 +21,10 @@ from sao_events.windows import parse_duration
 from sao_events.yamltext import Block, Word, documents, nearest, plain
 
 START = datetime(2026, 1, 5, 8, tzinfo=UTC).timestamp()
+CONFIG_KEYS = (
+    "freshness", "state", "meta", "lazy", "materialized", "tags", "unique_key", "enabled", "schema", "alias",
+    "database", "incremental_strategy", "on_schema_change", "full_refresh", "grants", "contract", "docs", "group", "access",
+)  # fmt: skip
 CHANGES = ("sql", "cosmetic", "config", "add_column", "is_incremental_block", "volatile", "revert")
 EVENT_KEYS = {
     "load": (), "land": ("load_id", "loaded_at", "rows"), "edit": ("change", "column"), "policy": ("config",),
@@ -72,6 +77,7 @@ class Scenario:
     happenings: list[Happening]
     expected: Expected
     place: str
+    line: int
     texts: dict[str, Text] = field(default_factory=dict)
     loaded: dict[str, Text] = field(default_factory=dict)
     configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -95,9 +101,11 @@ class Scenario:
         understood.
         """
         warnings: list[str] = []
-        graph = Graph(
-            (self._node(name, block, warnings) for name, block in self.nodes.items()), self.sources, self.tests
-        )
+        nodes = [self._node(name, block, warnings) for name, block in self.nodes.items()]
+        try:
+            graph = Graph(nodes, self.sources, self.tests)
+        except GraphError as error:
+            raise ConfigError(f"{self.place}:{self.line}: {self.name}: {error.message}") from None
         return Project(graph, self.name, "scenario", (*warnings, *graph_warnings(graph)))
 
     def duration(self, name: str) -> float:
@@ -107,11 +115,12 @@ class Scenario:
 
     def _node(self, name: str, block: Block, warnings: list[str]) -> Node:
         text = self.texts.get(name, Text())
-        reads = tuple(str(up) for up in block.get("reads", ()))
-        named = {str(up): tuple(map(str, columns)) for up, columns in block.get("uses", {}).items()}
+        reads, uses = block.words(self.place, "reads"), block.block(self.place, "uses")
+        _among(uses, reads, f"{name} does not read", self.place, uses.line)
+        named = {up: uses.words(self.place, up) for up in uses}
         star = frozenset(reads) if truth(block, "select_star", self.place) else frozenset[str]()
-        columns = (*map(str, block.get("columns", ())), *text.added)
-        config = {**self.configs.get(name, plain(block.get("config", {})))}
+        columns = (*block.words(self.place, "columns"), *text.added)
+        config = {**self.configs.get(name, config_of(block, "config", self.place))}
         if "lazy" in block:
             config["lazy"] = truth(block, "lazy", self.place)
         try:
@@ -160,6 +169,20 @@ def truth(block: Block, key: str, place: str, default: bool = False) -> bool:
     return value
 
 
+def config_of(block: Block, key: str, place: str) -> dict[str, Any]:
+    """A node's configuration as in dbt, with the keys that are read here."""
+    found = block.block(place, key)
+    found.expect(place, CONFIG_KEYS)
+    made: dict[str, Any] = plain(found)
+    return made
+
+
+def _among(names: Iterable[str], known: Iterable[str], problem: str, place: str, line: int) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{place}:{line}: {problem} {name}", hint=nearest(name, sorted(known)))
+
+
 def _offset(value: object, start: float, place: str) -> float:
     text = str(value)
     if not text.startswith("+"):
@@ -176,15 +199,15 @@ def _scenario(block: Block, place: str) -> Scenario:
         needs=("scenario", "nodes", "expect"),
     )
     start = _start(block, place)
-    settings, duration = _settings(block.get("settings", Block({}, block.line)), place)
-    sources, nodes = _nodes(block["nodes"], place)
-    tests = [_test(name, test, place) for name, test in block.get("tests", {}).items()]
+    settings, duration = _settings(block.block(place, "settings"), place)
+    sources, nodes = _nodes(block.blocks(place, "nodes"), place)
+    tests = [_test(name, test, place) for name, test in block.blocks(place, "tests").items()]
     known = {source.id for source in sources} | set(nodes)
-    happenings = [_happening(event, start, place, known, nodes, tests) for event in block.get("events", ())]
+    happenings = [_happening(event, start, place, known, nodes, tests) for event in _mappings(block, "events", place)]
     if not any(happening.kind == "load" for happening in happenings):
         happenings.insert(0, Happening(start, "load", "project", {}))
     happenings.sort(key=lambda happening: happening.at)
-    expected = _expected(block["expect"], start, place)
+    expected = _expected(block.block(place, "expect"), start, place, nodes, tests)
     scenario = Scenario(
         str(block["scenario"]),
         str(block.get("why", "")),
@@ -197,6 +220,7 @@ def _scenario(block: Block, place: str) -> Scenario:
         happenings,
         expected,
         place,
+        block.line,
     )
     scenario.project()
     return scenario
@@ -217,7 +241,7 @@ def _start(block: Block, place: str) -> float:
 def _settings(block: Block, place: str) -> tuple[Settings, float]:
     keys = ("trigger", "code_changes", "build_duration", "settle", "retries", "max_concurrent_runs", "default_config")
     block.expect(place, keys)
-    retries = block.get("retries", Block({}, block.line))
+    retries = block.block(place, "retries")
     retries.expect(place, ("attempts", "backoff"))
     made = Settings(
         trigger=block.choice(place, "trigger", ("continuous", "jobs")),
@@ -226,15 +250,15 @@ def _settings(block: Block, place: str) -> tuple[Settings, float]:
         attempts=retries.number(place, "attempts", 0),
         backoff=seconds(retries.get("backoff", "1m"), place),
         max_concurrent_runs=block.number(place, "max_concurrent_runs", 1, least=1),
-        default_config=plain(block.get("default_config", {})),
+        default_config=config_of(block, "default_config", place),
     )
     return made, seconds(block.get("build_duration", "0s"), place)
 
 
-def _nodes(block: Block, place: str) -> tuple[list[Source], dict[str, Block]]:
+def _nodes(blocks: Mapping[str, Block], place: str) -> tuple[list[Source], dict[str, Block]]:
     sources: list[Source] = []
     nodes: dict[str, Block] = {}
-    for name, node in block.items():
+    for name, node in blocks.items():
         kind = str(node.get("kind", ""))
         if kind == "source":
             node.expect(place, ("kind", "static", "view", "empty"))
@@ -254,7 +278,7 @@ def _nodes(block: Block, place: str) -> tuple[list[Source], dict[str, Block]]:
 def _test(name: str, block: Block, place: str) -> Test:
     block.expect(place, ("on", "kind", "severity"), needs=("on",))
     severity = block.choice(place, "severity", ("error", "warn"))
-    return Test(name, name, tuple(map(str, block["on"])), name, severity, str(block.get("kind", "")))
+    return Test(name, name, block.words(place, "on"), name, severity, str(block.get("kind", "")))
 
 
 def _happening(
@@ -271,6 +295,13 @@ def _happening(
     _check_subject(kind, subject, place, block.line, known, nodes, tests)
     if kind == "edit":
         values["change"] = block.choice(place, "change", CHANGES)
+        if (values["change"] == "add_column") != ("column" in block):
+            raise ConfigError(f"{place}:{block.line}: change: add_column and column: NAME belong together")
+    if kind == "policy":
+        block.expect(place, tuple(block), needs=("config",))
+        values["config"] = config_of(block, "config", place)
+    if "rows" in block:
+        values["rows"] = block.number(place, "rows", 0)
     if kind == "fail_test":
         values["severity"] = block.choice(place, "severity", ("error", "warn"))
     if "times" in EVENT_KEYS[kind]:
@@ -280,10 +311,10 @@ def _happening(
     if kind == "job":
         values["state_aware"] = truth(block, "state_aware", place, True)
         values["select"] = _names(values["select"], block, place) if "select" in values else None
-        _check_names(values["select"], "job", place, block.line, known)
+        _among(values["select"] or (), known, "job: there is no", place, block.line)
     if kind == "clear":
         values["nodes"] = None if not isinstance(subject, list) and subject == "all" else _names(subject, block, place)
-        _check_names(values["nodes"], "clear", place, block.line, known)
+        _among(values["nodes"] or (), known, "clear: there is no", place, block.line)
     return Happening(_offset(block["at"], start, place), kind, str(subject), values)
 
 
@@ -303,34 +334,45 @@ def _check_subject(
         right = known - set(nodes)
     elif kind == "fail_test":
         right = {test.id for test in tests}
-    if right is not None and str(subject) not in right:
-        raise ConfigError(
-            f"{place}:{line}: {kind}: there is no {subject} to {kind.replace('_', ' ')}",
-            hint=nearest(str(subject), sorted(right)),
-        )
+    if right is not None:
+        _among([str(subject)], right, f"{kind}: there is no", place, line)
 
 
-def _check_names(names: tuple[str, ...] | None, what: str, place: str, line: int, known: set[str]) -> None:
-    for name in names or ():
-        if name not in known:
-            raise ConfigError(f"{place}:{line}: {what}: there is no {name}", hint=nearest(name, sorted(known)))
+def _mappings(block: Block, key: str, place: str) -> list[Block]:
+    found = block.items_of(place, key)
+    for item in found:
+        if not isinstance(item, Block):
+            line = getattr(item, "line", block.line_of(key))
+            raise ConfigError(f"{place}:{line}: each of {key} must be a mapping such as {{at: +1h, ...}}, not {item}")
+    return found
 
 
-def _expected(block: Block, start: float, place: str) -> Expected:
+def _build(item: Any, start: float, place: str, line: int, nodes: Iterable[str]) -> tuple[float, str, str]:
+    if not isinstance(item, list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
+        raise ConfigError(f"{place}:{line}: each of builds must be [offset, node, reason], not {item}")
+    _among([item[1]], nodes, "builds: there is no node", place, item[1].line)
+    _among([item[2]], [reason.value for reason in Reason], "builds: there is no reason", place, item[2].line)
+    return _offset(item[0], start, place), str(item[1]), str(item[2])
+
+
+def _expected(block: Block, start: float, place: str, nodes: Iterable[str], known_tests: list[Test]) -> Expected:
     block.expect(place, ("until", "builds", "decisions", "tests", "warnings"), needs=("until",))
     builds = None
     if "builds" in block:
-        builds = tuple((_offset(build[0], start, place), str(build[1]), str(build[2])) for build in block["builds"])
+        line = block.line_of("builds")
+        builds = tuple(_build(item, start, place, line, nodes) for item in block.items_of(place, "builds"))
     decisions = []
-    for decision in block.get("decisions", ()):
+    for decision in _mappings(block, "decisions", place):
         decision.expect(place, ("at", "node", "action", "reason", "eligible_at", "waiting_for"), needs=("at", "node"))
+        _among([str(decision["node"])], nodes, "decisions: there is no node", place, decision.line)
         wanted = {key: plain(value) for key, value in decision.items() if key not in ("at", "eligible_at")}
         if "eligible_at" in decision:
             wanted["eligible_at"] = _offset(decision["eligible_at"], start, place)
         decisions.append((_offset(decision["at"], start, place), wanted))
     tests = {}
-    for name, counts in block.get("tests", {}).items():
+    for name, counts in block.blocks(place, "tests").items():
+        _among([name], [test.id for test in known_tests], "tests: there is no test", place, counts.line)
         counts.expect(place, ("run", "reused", "proven"))
         tests[name] = {key: counts.number(place, key, 0) for key in counts}
-    warnings = tuple(map(str, block.get("warnings", ())))
-    return Expected(_offset(block["until"], start, place), builds, tuple(decisions), tests, warnings)
+    until = _offset(block["until"], start, place)
+    return Expected(until, builds, tuple(decisions), tests, block.words(place, "warnings"))

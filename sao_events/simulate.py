@@ -188,9 +188,7 @@ class Simulation:
             self._load()
 
     def _on_policy(self, subject: str, values: Mapping[str, Any]) -> None:
-        from sao_events.yamltext import plain
-
-        self.scenario.configs[subject] = plain(values["config"]) or {}
+        self.scenario.configs[subject] = values["config"]
         if self.loaded:
             self._load()
 

@@ -66,6 +66,37 @@ class Block(dict[str, Any]):
             hint=nearest(value, among),
         )
 
+    def block(self, place: str, key: str) -> Block:
+        """The mapping under `key`; an empty one where it is absent or null. Raises ConfigError for anything else."""
+        value = self.get(key)
+        if isinstance(value, Block):
+            return value
+        if value is not None and plain(value) is not None:
+            raise ConfigError(f"{place}:{self.line_of(key)}: {key} must be a mapping, not {_short(value)}")
+        return Block({}, self.line_of(key))
+
+    def blocks(self, place: str, key: str) -> dict[str, Block]:
+        """The mapping of names to mappings under `key`."""
+        found = self.block(place, key)
+        return {name: found.block(place, name) for name in found}
+
+    def items_of(self, place: str, key: str) -> list[Any]:
+        """The list under `key`; an empty one where it is absent or null. Raises ConfigError for anything else."""
+        value = self.get(key)
+        if isinstance(value, list):
+            return value
+        if value is not None and plain(value) is not None:
+            raise ConfigError(f"{place}:{self.line_of(key)}: {key} must be a list, not {_short(value)}")
+        return []
+
+    def words(self, place: str, key: str) -> tuple[str, ...]:
+        """The list of names under `key`."""
+        found = self.items_of(place, key)
+        for item in found:
+            if not isinstance(item, str):
+                raise ConfigError(f"{place}:{self.line_of(key)}: {key} must be a list of names, not of {_short(item)}")
+        return tuple(map(str, found))
+
     def number(self, place: str, key: str, default: int, least: int = 0) -> int:
         """A whole number of at least `least`."""
         value = plain(self[key]) if key in self else default
@@ -74,6 +105,10 @@ class Block(dict[str, Any]):
                 f"{place}:{self.line_of(key)}: {key} must be a whole number of at least {least}, not {value}"
             )
         return value
+
+
+def _short(value: Any) -> str:
+    return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, Block) else str(value)
 
 
 def nearest(word: str, among: Sequence[str]) -> str:
