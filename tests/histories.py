@@ -97,7 +97,9 @@ def _events(draw: st.DrawFn, sources: list[str], models: list[str], tests: list[
         st.builds(_edit, model, change),
         st.builds(lambda m, w: {"policy": m, "config": {"freshness": {"build_after": w}}}, model, _window()),
         st.fixed_dictionaries({"drop": model}),
-        st.fixed_dictionaries({"clear": st.one_of(st.just("all"), st.lists(model, min_size=1, max_size=2, unique=True))}),
+        st.fixed_dictionaries(
+            {"clear": st.one_of(st.just("all"), st.lists(model, min_size=1, max_size=2, unique=True))}
+        ),
     ]
     if not calm:
         selection = {"select": st.lists(model, min_size=1, max_size=3, unique=True)}

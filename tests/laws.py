@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from sao_events import events as e
 from sao_events.decide import Action, Decision, Reason
@@ -101,12 +101,14 @@ class History(Simulation):
     def job(self) -> None:
         """A year later a job asks for everything, which is one more attempt for what had failed."""
         self.clock.set(self.clock.now() + YEAR)
-        self.store.append([Draft(e.JobRequested(f"last-{self.store.last()}", "last", self.clock.now()), self.clock.now())])
+        self.store.append(
+            [Draft(e.JobRequested(f"last-{self.store.last()}", "last", self.clock.now()), self.clock.now())]
+        )
         self.rest()
 
-    def from_prefix(self, length: int, written: bool) -> History:
+    def from_prefix(self, length: int, written: bool, reverted: bool) -> History:
         """The process killed right after the first `length` events were recorded, and started again on them.
-        `written`: what was being built had reached the warehouse.
+        `written`: what was being built had reached the warehouse. `reverted`: before the start all edits were undone.
         """
         log, graphs = self.log()[:length], self.graphs()
         other = History(self.scenario)
@@ -116,6 +118,9 @@ class History(Simulation):
             MemoryStore.append(other.store, [Draft(recorded.event, recorded.at, recorded.key, recorded.sender)])
             follow(other.warehouse, recorded, graphs)
         other.warehouse.lose(written)
+        first = next(recorded for recorded in log if isinstance(recorded.event, e.ProjectLoaded))
+        if reverted:
+            other.store.append([Draft(first.event, log[-1].at)])
         other.builder = WarehouseBuilder(other.clock, self.scenario, other.warehouse)
         other.engine = Engine(other.store, other.builder, other.clock, self.scenario.settings)
         return other
@@ -235,53 +240,84 @@ def lawful(log: list[e.Recorded], graphs: Mapping[str, Graph]) -> None:
     """What must hold of every log: one build of a node at a time, none for new data inside its window or without new
     data, and each reason in its place.
     """
-    graph, due, jobs = Graph(()), dict[str, float](), dict[str, str | None]()
-    running, clocks, begun, moved = dict[str, str](), dict[str, float](), dict[str, int](), dict[str, int]()
-    failed, starts = set[str](), dict[str, tuple[float, int]]()
+    reader = LogReader(graphs)
     for recorded in log:
-        event = recorded.event
-        match event:
-            case e.ProjectLoaded():
-                graph = graphs[event.project]
-            case e.JobRequested():
-                due[event.job] = event.due
-            case e.RunStarted():
-                jobs[event.run] = event.job
-            case e.DataLanded():
-                moved[event.source] = recorded.seq
+        reader.read(recorded)
+
+
+@dataclass
+class LogReader:
+    """Reads a log event by event and fails the test at the first that breaks a law. `moved`: when a feed last had
+    something new; `clocks`, `begun`: of the last success.
+    """
+
+    graphs: Mapping[str, Graph]
+    graph: Graph = field(default_factory=lambda: Graph(()))
+    due: dict[str | None, float] = field(default_factory=dict)
+    jobs: dict[str, str | None] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    starts: dict[str, tuple[float, int]] = field(default_factory=dict)
+    clocks: dict[str, float] = field(default_factory=dict)
+    begun: dict[str, int] = field(default_factory=dict)
+    moved: dict[str, int] = field(default_factory=dict)
+
+    def read(self, recorded: e.Recorded) -> None:
+        match recorded.event:
+            case e.ProjectLoaded(project):
+                self.graph = self.graphs[project]
+            case e.JobRequested(job, _, due):
+                self.due[job] = due
+            case e.RunStarted(run, _, _, job):
+                self.jobs[run] = job
+            case e.DataLanded(source):
+                self.moved[source] = recorded.seq
+            case e.StateCleared(nodes):
+                self.failed -= self.failed if nodes is None else set(nodes)
+            case e.TestFinished() as test:
+                self.failed |= set(test.fails)
             case e.EngineStarted():
-                running.clear()
-            case e.StateCleared():
-                failed -= set(failed if event.nodes is None else event.nodes)
-            case e.BuildStarted():
-                name, node = event.node, graph.nodes[event.node]
-                assert name not in running, f"{name} is built twice at once (event {recorded.seq})"
-                running[name] = event.run
-                job = jobs[event.run]
-                starts[name] = (recorded.at if job is None else due[job], recorded.seq)
-                assert (event.reason == "first_build") <= (name not in clocks)
-                if name in failed:
-                    assert event.reason in ("retry", "forced", "relation_missing")
-                if event.reason == "new_data":
-                    assert node.built and not node.transparent
-                    assert recorded.at >= clocks[name] + node.policy.build_after, f"{name} is early ({recorded.seq})"
-                    feeds = graph.feeds[name]
-                    assert any(moved.get(feed, 0) > begun[name] for feed in feeds), f"nothing new ({recorded.seq})"
-            case e.NodeBuilt():
-                running.pop(event.node)
-                clocks[event.node], begun[event.node] = starts[event.node]
-                failed.discard(event.node)
-                if not event.same_content:
-                    moved[event.node] = recorded.seq
-            case e.NodeFailed():
-                running.pop(event.node)
-                failed.add(event.node)
-            case e.BuildInterrupted():
-                running.pop(event.node, None)
-            case e.TestFinished():
-                failed |= set(event.fails)
+                self.end(*self.running)
+            case e.BuildStarted() as build:
+                self.start(recorded, build)
+            case e.NodeBuilt() as built:
+                self.built(recorded.seq, built)
+            case e.NodeFailed(_, name):
+                self.running.remove(name)
+                self.failed.add(name)
+            case e.BuildInterrupted(_, name):
+                self.end(name)
             case _:
                 pass
+
+    def start(self, recorded: e.Recorded, build: e.BuildStarted) -> None:
+        name, at = build.node, f"{build.node}, event {recorded.seq}"
+        assert name not in self.running, f"built twice at once: {at}"
+        self.running.add(name)
+        self.starts[name] = (self.due.get(self.jobs[build.run], recorded.at), recorded.seq)
+        assert build.reason != "first_build" or name not in self.clocks, f"built before: {at}"
+        assert name not in self.failed or build.reason in ("retry", "forced", "relation_missing"), f"had failed: {at}"
+        if build.reason == "new_data":
+            node = self.graph.nodes[name]
+            assert not node.transparent, f"shows new data by itself: {at}"
+            assert recorded.at >= self.clocks[name] + node.policy.build_after, f"too early: {at}"
+            assert any(self.moved.get(feed, 0) > self.begun[name] for feed in self.graph.feeds[name]), (
+                f"nothing new: {at}"
+            )
+
+    def built(self, seq: int, built: e.NodeBuilt) -> None:
+        name = built.node
+        self.running.remove(name)
+        self.clocks[name], self.begun[name] = self.starts[name]
+        self.failed.discard(name)
+        if not built.same_content or name in self.lost:
+            self.moved[name] = seq
+        self.lost.discard(name)
+
+    def end(self, *names: str) -> None:
+        self.lost |= self.running.intersection(names)
+        self.running.difference_update(names)
 
 
 def decided(graph: Graph, world: World, settings: Settings, now: float) -> None:

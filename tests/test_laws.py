@@ -52,15 +52,15 @@ def test_at_rest_the_warehouse_is_sound(text: str) -> None:
 
 
 @quick(60)
-@given(histories(), st.lists(st.floats(0, 1), min_size=1, max_size=3), st.booleans())
-def test_killed_at_any_append_it_comes_to_the_same_rest(text: str, places: list[float], written: bool) -> None:
+@given(histories(), st.lists(st.floats(0, 1), min_size=1, max_size=3), st.booleans(), st.booleans())
+def test_killed_at_any_append_it_comes_to_rest(text: str, places: list[float], written: bool, reverted: bool) -> None:
     note(text)
     whole = history(text)
     whole.run()
     log = whole.log()
     for place in places:
         length = 2 + round(place * (len(log) - 2))
-        it = whole.from_prefix(length, written)
+        it = whole.from_prefix(length, written, reverted)
         it.rest()
         if it.scenario.settings.trigger == "continuous":
             sound(it)

@@ -79,6 +79,9 @@ FULL = (
     e.BuildInterrupted("run-2", "model.c"),
     e.RunFinished("run-2", "interrupted"),
     e.RelationDropped("model.a"),
+    e.RunStarted("run-4", {"model.a": "code_changed"}),
+    e.BuildStarted("run-4", "model.a", "code_changed", 890.0, SEEN, Code("other")),
+    e.BuildInterrupted("run-4", "model.a"),
     e.RunStarted("run-3", {"model.d": "new_data"}),
     e.BuildStarted("run-3", "model.d", "new_data", 890.0, SEEN, NEW),
 )
@@ -260,6 +263,17 @@ def test_a_lost_build_is_no_failed_attempt(end: e.Event) -> None:
     state = world_of(*build("run-1", "model.a"), *start, end).node("model.a")
     assert (state.running, state.failure) == (None, None)
     assert state.baseline == world_of(*build("run-1", "model.a")).node("model.a").baseline
+
+
+def test_what_a_lost_build_may_have_left_is_not_forgotten_before_the_next_success() -> None:
+    first = build("run-1", "model.a", OLD)
+    other = (*build("run-2", "model.a", NEW)[:2], e.BuildInterrupted("run-2", "model.a"))
+    back = (*build("run-3", "model.a", OLD)[:2], e.EngineStarted())
+    states = [world_of(*first, *other).node("model.a"), world_of(*first, *other, *back).node("model.a")]
+    assert [(state.interrupted, state.doubtful) for state in states] == [(True, True)] * 2
+    again = (e.RunStarted("run-4", {"model.a": "code_changed"}), build("run-4", "model.a", OLD)[1])
+    after = world_of(*first, *other, *again, e.NodeBuilt("run-4", "model.a", 1.0, True)).node("model.a")
+    assert (after.interrupted, after.doubtful, after.version) == (False, False, states[0].version + 1)
 
 
 def test_a_failed_build_leaves_the_old_baseline() -> None:

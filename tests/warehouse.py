@@ -25,7 +25,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Definition:
-    """A node's text as it was when its relation was made, ephemeral models folded in; the columns its `*` meant then."""
+    """A node's text as it was when its relation was made, ephemeral models folded in, and what its `*` meant then."""
 
     node: Node
     folded: Mapping[str, Definition]
