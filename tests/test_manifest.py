@@ -599,3 +599,13 @@ def test_a_second_parse_finds_the_same_project(real: tuple[DbtSettings, Project]
     again, path = load(settings)
     assert project_to_bytes(again) == project_to_bytes(before)
     assert json.loads(path.read_bytes())["metadata"]["project_name"] == "tiny"
+
+
+def test_the_value_of_a_var_is_the_same_in_the_checkout_of_every_commit(tmp_path: Path) -> None:
+    settings = "vars: {cutoff: 3, shop: {only_here: 4}}"
+    found = [
+        DbtSettings(write_project(tmp_path / commit, {}, settings=settings), tmp_path).given_vars()
+        for commit in ("1f0c", "9a7e")
+    ]
+    assert found[0] == found[1]
+    assert found[0].keys() == {"cutoff", "shop", "only_here"}

@@ -94,10 +94,11 @@ class DbtSettings:
         found: dict[str, Any] = {}
         packages = sorted(self.project_dir.glob("dbt_packages/*/dbt_project.yml"))
         for file in (*packages, self.project_dir / "vars.yml", self.project_dir / "dbt_project.yml"):
+            place = str(file.parent.relative_to(self.project_dir))  # the folder's own name is that of a commit
             for name, value in _vars(file).items():
-                found.setdefault(name, {})[file.parent.name] = value
+                found.setdefault(name, {})[place] = value
                 for inner, scoped in value.items() if isinstance(value, dict) else ():
-                    found.setdefault(inner, {})[f"{file.parent.name}.{name}"] = scoped
+                    found.setdefault(inner, {})[f"{place}.{name}"] = scoped
         return found | dict(self.vars)
 
 
