@@ -23,7 +23,8 @@ from sao_events.yamltext import Block, Word, documents, nearest, plain
 START = datetime(2026, 1, 5, 8, tzinfo=UTC).timestamp()
 CONFIG_KEYS = (
     "freshness", "state", "meta", "lazy", "materialized", "tags", "unique_key", "enabled", "schema", "alias",
-    "database", "incremental_strategy", "on_schema_change", "full_refresh", "grants", "contract", "docs", "group", "access",
+    "database", "incremental_strategy", "on_schema_change",
+    "full_refresh", "grants", "contract", "docs", "group", "access",
 )  # fmt: skip
 CHANGES = ("sql", "cosmetic", "config", "add_column", "is_incremental_block", "volatile", "revert")
 EVENT_KEYS = {

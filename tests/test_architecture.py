@@ -35,6 +35,7 @@ CORE = (
     "plan",
     "explain",
     "history",
+    "effects",
     "report",
 )
 PORTS = ("ports", "clock")

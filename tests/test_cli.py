@@ -132,6 +132,27 @@ def test_why_of_a_failure_has_its_message_and_builds(shop: Path, capsys: pytest.
     assert answer(capsys, "why", "broken")["builds"][0]["status"] == "error"
 
 
+def test_why_answers_for_the_past(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    built = answer(capsys, "events", "--kind", "NodeBuilt", "--node", "orders")["events"]
+    first = answer(capsys, "why", "mart", "--at", built[0]["at"])
+    assert (first["action"], first["reason"]) == ("build", "first_build")
+    assert [build["status"] for build in first["builds"]] == ["running"]  # it began at that very instant
+    later = answer(capsys, "why", "orders", "--at", built[1]["at"])
+    assert later["action"] == "reuse"
+    assert [build["reason"] for build in later["builds"]] == ["new_data", "first_build"]
+    assert call(capsys, "why", "orders", "--at", "2020-01-01T00:00:00Z")[0] == 2
+
+
+def test_what_an_event_caused(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    landed = answer(capsys, "events", "--kind", "DataLanded", "--node", "raw.orders")["events"]
+    found = answer(capsys, "events", "--effects", str(landed[0]["seq"]))["events"]
+    assert [(item["kind"], item["data"]["node"]) for item in found if item["data"]["node"] == "orders"] == [
+        ("BuildStarted", "orders"),
+        ("NodeBuilt", "orders"),
+    ]
+    assert call(capsys, "events", "--effects", "99999")[0] == 2
+
+
 def test_events_are_read_oldest_first_and_filtered(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     landings = answer(capsys, "events", "--kind", "DataLanded")["events"]
     assert [(item["data"]["source"], item["sender"]) for item in landings] == [

@@ -13,17 +13,20 @@ from threading import Event, Thread
 from sao_events import report
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import clock
-from sao_events.cli.record import Record, no_such, opened
+from sao_events.cli.record import Record, log, no_such, opened
+from sao_events.effects import Effects
 from sao_events.errors import UsageError
 from sao_events.events import EVENTS, Recorded
 from sao_events.explain import Names
+from sao_events.project import project_from_bytes
 from sao_events.windows import parse_duration
 
 POLL = 0.2
 EXAMPLES = """  sao-events events                               the last 50
   sao-events events --follow                      and what comes, until Ctrl-C
   sao-events events --kind DataLanded --since 2h
-  sao-events events --node orders --limit 10 --json"""
+  sao-events events --node orders --limit 10 --json
+  sao-events events --effects 103                 what event 103 caused"""
 
 
 def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,6 +36,7 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--kind", action="append", metavar="KIND", help=f"only these: {', '.join(EVENTS)}; repeatable")
     parser.add_argument("--node", metavar="NAME", help="only events about this node, source or test")
     parser.add_argument("--since", metavar="TIME", help="only from here on: 2h ago is 2h; or 2026-01-31T08:00:00Z")
+    parser.add_argument("--effects", type=int, metavar="SEQ", help="only what the event SEQ caused: builds and results")
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most this many of the past (default 50)")
 
 
@@ -44,6 +48,8 @@ def events(context: Context) -> int:
     if args.limit < 0:
         raise UsageError("--limit must not be negative")
     with opened(context.config, create=args.follow) as record:
+        if args.effects is not None:
+            return _effects(context, record, args.effects)
         subject = _subject(record, args.node) if args.node else None
         last = record.store.last()
         found = record.store.find(kinds, subject, limit=args.limit) if args.limit else []
@@ -55,6 +61,20 @@ def events(context: Context) -> int:
         _print(context, past, known)
         if args.follow:
             _follow(context, record, last, Event(), kinds, subject)
+    return 0
+
+
+def _effects(context: Context, record: Record, seq: int) -> int:
+    if not 1 <= seq <= record.store.last():
+        raise UsageError(f"there is no event {seq}", hint=f"the log has events 1 to {record.store.last()}")
+    effects = Effects(seq, lambda digest: project_from_bytes(record.store.get_project(digest)).graph)
+    found, known = effects.read(log(record.store)), report.names(record.project)
+    if context.out.as_json:
+        context.out.json({"event": seq, "events": [report.event_object(item, known) for item in found]})
+        return 0
+    _print(context, found, known)
+    if not found:
+        context.out.line("it has caused no build yet")
     return 0
 
 

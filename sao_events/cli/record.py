@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sao_events.cli.options import Context
 from sao_events.config import Config
 from sao_events.errors import SaoError, UsageError
+from sao_events.events import Recorded
 from sao_events.ports import Store
 from sao_events.project import Project, project_from_bytes
-from sao_events.report import View, resolve_node
-from sao_events.state import World
+from sao_events.report import Find, View, resolve_node
+from sao_events.state import World, evolve
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world
 
@@ -40,6 +41,40 @@ class Record:
         """What is on record, now."""
         config = context.config
         return View(config.environment, self.project, self.world, config.settings, context.clock.now())
+
+    def past(self, context: Context, at: float) -> tuple[View, Find]:
+        """What was on record at the instant `at`, and a look into the log up to then. Raises UsageError where there was
+        no project yet.
+        """
+        world, store = World(), self.store
+        for recorded in log(store):
+            if recorded.at > at:
+                break
+            evolve(world, recorded)
+        if world.project is None:
+            raise UsageError("no project was on record then", hint="`sao-events events` shows when the log begins")
+        project = project_from_bytes(store.get_project(world.project))
+
+        def find(
+            kinds: Sequence[str] | None = None,
+            subject: str | None = None,
+            run: str | None = None,
+            before: int | None = None,
+            limit: int = 100,
+        ) -> list[Recorded]:
+            upto = world.seq + 1 if before is None else min(before, world.seq + 1)
+            return store.find(kinds, subject, run, upto, limit)
+
+        config = context.config
+        return View(config.environment, project, world, config.settings, at), find
+
+
+def log(store: Store) -> Iterator[Recorded]:
+    """The whole log, in order."""
+    after = 0
+    while page := store.read(after, 500):
+        yield from page
+        after = page[-1].seq
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sao_events import report
+from sao_events.cli.log import since_instant
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of, span
 from sao_events.cli.project import parse
@@ -17,6 +18,8 @@ from sao_events.report import View
 STATUS_EXAMPLES = """  sao-events status                     every node: what is decided, why, how old, when next
   sao-events status --json | jq '.nodes[] | select(.action == "wait")'"""
 WHY_EXAMPLES = """  sao-events why orders                 by name, or by dbt's unique_id
+  sao-events why orders --at 2h          as it was two hours ago, from the log
+  sao-events why orders --at 2026-01-31T03:00:00Z
   sao-events why orders --json"""
 
 
@@ -27,6 +30,7 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     summary = "show why a node is or is not built: the decision, the events behind it, the last builds, when next"
     parser = add_command(commands, "why", why, summary, WHY_EXAMPLES)
     parser.add_argument("node", metavar="NODE", help="a node's name or unique_id")
+    parser.add_argument("--at", metavar="TIME", help="as of then: 2h ago is 2h; or 2026-01-31T08:00:00Z")
 
 
 def status(context: Context) -> int:
@@ -43,10 +47,13 @@ def status(context: Context) -> int:
 def why(context: Context) -> int:
     """Print the why of a node. Raises UsageError for a node that is not there."""
     with opened(context.config) as record:
-        view = _view(context, record.view(context))
+        if context.args.at:
+            view, find = record.past(context, since_instant(context.args.at, context.clock.now()))
+        else:
+            view, find = _view(context, record.view(context)), record.store.find
         assert view.project is not None
         [node] = node_ids(view.project, [context.args.node])
-        answer = report.why(view, record.store.find, node)
+        answer = report.why(view, find, node)
     if context.out.as_json:
         context.out.json(answer)
     else:
