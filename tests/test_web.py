@@ -20,10 +20,12 @@ import pytest
 from sao_events.config import Secret
 from sao_events.errors import Busy, StoreError, UsageError
 from sao_events.events import CodePushed, DataLanded
+from sao_events.ports import Draft
 from sao_events.store.sqlite import SqliteStore
 from sao_events.web import protocol
 from sao_events.web.access import KEPT, Keys
 from sao_events.web.answers import Problem
+from sao_events.web.gather import Gather
 from sao_events.web.guard import Buckets, Rate, names_of
 from sao_events.web.message import DRAIN, Head, read_body
 from sao_events.web.server import HttpServer
@@ -606,6 +608,52 @@ def test_a_service_that_is_open_to_others_goes_by_any_name() -> None:
     assert names_of("0.0.0.0") is None  # noqa: S104 - nothing is bound
     assert names_of("10.0.0.5") is None
     assert names_of("::1") == names_of("127.0.0.1") | {"::1"}  # type: ignore[operator]
+
+
+# Recording together
+
+
+class Counting(Service):
+    """Counts how often the log is handed something."""
+
+    handed: list[int]
+
+    def submit(self, drafts: Any) -> Future[Any]:
+        self.handed.append(len(drafts))
+        return super().submit(drafts)
+
+
+def drafts(*loads: str) -> list[Draft]:
+    return [Draft(DataLanded(ORDERS, load), START, load) for load in loads]
+
+
+def test_what_arrives_together_is_recorded_together_and_each_gets_its_own_back(tmp_path: Path) -> None:
+    service = Counting(tmp_path)
+    service.handed = []
+
+    async def together() -> list[Any]:
+        gather = Gather(service)
+        requests = (drafts("1", "2"), drafts("2"), drafts(), drafts("3"))
+        first = await asyncio.gather(*(gather.record(request) for request in requests))
+        return [*first, await gather.record(drafts("4"))]
+
+    found = asyncio.run(together())
+    assert [[item and item.event.load_id for item in one] for one in found] == [["1", "2"], [None], [], ["3"], ["4"]]
+    assert service.handed == [4, 1]
+
+
+def test_one_who_leaves_takes_nothing_from_the_others(tmp_path: Path) -> None:
+    async def together() -> tuple[Any, Any]:
+        gather = Gather(Service(tmp_path))
+        leaving = asyncio.ensure_future(gather.record(drafts("1")))
+        staying = asyncio.ensure_future(gather.record(drafts("2")))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        return await asyncio.gather(leaving, staying, return_exceptions=True)
+
+    left, stayed = asyncio.run(together())
+    assert isinstance(left, asyncio.CancelledError)
+    assert [item.event.load_id for item in stayed] == ["2"]
 
 
 # What goes wrong here

@@ -69,7 +69,7 @@ def explained(request: Request, error: Exception) -> Response:
     if isinstance(error, UsageError):
         status = 415 if isinstance(error, UnknownForm) else 422 if isinstance(error, Refused) else 400
         return problem(status, error.message, error.hint)
-    LOG.error("%s %s: %s", request.method, request.url.path, error)
+    LOG.error("%s %r: %s", request.method, request.scope["path"], error)
     what = "the event log cannot be used now" if isinstance(error, StoreError) else "the service cannot answer this now"
     retry = unavailable(what, "nothing was recorded; try again, and see the service's log")
     return problem(retry.status, retry.message, retry.hint, retry.headers)

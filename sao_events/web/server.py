@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import signal
 import socket
 import threading
@@ -21,7 +20,6 @@ from sao_events.web.backend import Backend
 from sao_events.web.guard import Rate
 from sao_events.web.protocol import http_protocol
 
-LOG = logging.getLogger("sao_events.web")
 GRACE, KEEP_ALIVE, BACKLOG = 5, 75, 1024  # a proxy in front keeps connections for a minute; we must not be first
 
 
@@ -43,21 +41,20 @@ class HttpServer:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - not bound to, replaced
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
 
-    @property
-    def started(self) -> bool:
-        """Whether requests are being answered."""
-        return self._server.started
-
     def run(self) -> None:
         """Serve until stopped. SIGINT and SIGTERM stop it too, when this is the main thread; it then returns."""
         try:
             self._server.run(sockets=[self._socket])
         finally:
-            self._socket.close()
+            self.close()
 
     def stop(self) -> None:
         """Take no more requests, let those under way end within a few seconds, then let `run` return."""
         self._server.should_exit = True
+
+    def close(self) -> None:
+        """Let go of the port; `run` does so in the end."""
+        self._socket.close()
 
 
 def serve_http(service: Backend, host: str, port: int) -> None:
