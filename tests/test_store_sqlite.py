@@ -408,3 +408,10 @@ def test_a_disk_that_refuses_to_write(store: SqliteStore, path: Path) -> None:
     assert store.read() == before
     store.append([large(2)])
     assert numbers(store.read()) == [1, 2]
+
+
+def test_state_in_a_projects_own_folder_stays_out_of_git(tmp_path: Path) -> None:
+    open_store(str(tmp_path / ".sao" / "targets" / "dev" / "state.db")).close()
+    assert (tmp_path / ".sao" / ".gitignore").read_text() == "*\n"
+    open_store(str(tmp_path / "elsewhere" / "state.db")).close()
+    assert not (tmp_path / "elsewhere" / ".gitignore").exists()

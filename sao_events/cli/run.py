@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """  sao-events run                         decide and build what is due
   sao-events run marts.finance --exclude tag:slow
-  sao-events run orders --force          build it whatever its state"""
+  sao-events run orders --force          build it whatever its state
+  sao-events run orders --full-refresh   and from scratch: incremental models and seeds too"""
 EXITS = {"success": 0, "failed": 1, "error": 3, "interrupted": 130}
 # Seconds: between looks, until the lock is tried again, for builds to stop, for a service to load the project.
 POLL, TAKE_OVER, CANCEL, LOADING = 0.1, 2.0, 60.0, 60.0
@@ -35,7 +36,9 @@ POLL, TAKE_OVER, CANCEL, LOADING = 0.1, 2.0, 60.0, 60.0
 
 def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    selecting(add_command(commands, "run", run_now, "decide and build now, once, as a job", EXAMPLES))
+    parser = add_command(commands, "run", run_now, "decide and build now, once, as a job", EXAMPLES)
+    selecting(parser)
+    parser.add_argument("--full-refresh", action="store_true", help="as --force, and dbt builds from scratch")
 
 
 def run_now(context: Context) -> int:
@@ -47,7 +50,8 @@ def run_now(context: Context) -> int:
     if wanted := selector(context):
         with opened(config) as record:
             select = only_select(config, record.world, *wanted)
-    job = JobRequested(f"{JOB}-{uuid4().hex[:12]}", JOB, context.clock.now(), select, not context.args.force)
+    aware, fresh = not context.args.force, context.args.full_refresh
+    job = JobRequested(f"{JOB}-{uuid4().hex[:12]}", JOB, context.clock.now(), select, aware, fresh)
     with _terminated_as_interrupted():
         followed = _carried_out(context, job)
     _show(context, followed.result(select, context.clock.now()))

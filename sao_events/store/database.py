@@ -59,12 +59,21 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def _keep_out_of_git(folder: Path) -> None:
+    """State in a project's own `.sao` is nobody's source code."""
+    home = next((part for part in (folder, *folder.parents) if part.name == ".sao"), None)
+    if home is not None:
+        with suppress(FileExistsError), (home / ".gitignore").open("x", encoding="utf-8") as ignored:
+            ignored.write("*\n")
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection to the database at `path`, created where there is none; for use by one thread at a time.
 
     Raises StoreError for a database of something else, sqlite3.Error or OSError for what `explained` puts in words.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _keep_out_of_git(path.parent)
     # Never opened and closed again where it exists: closing drops the locks that SQLite holds in this process.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
