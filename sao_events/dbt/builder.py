@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -101,7 +102,9 @@ def changed_on_disk(settings: DbtSettings, manifest: Path, project: Project, pie
 def parse_error(settings: DbtSettings, said: str) -> DbtError:
     """The error for a project that dbt refuses, with dbt's own words."""
     said = plain(said) or "dbt gave no reason"
-    hint = None
+    hint = "correct the project and try again; `dbt parse` says the same"
+    if re.search(r"Path '[^']*' does not exist", said):  # all that dbt says where there is neither of the two
+        said = "there is no profiles.yml"
     if "profile" in said.lower():
         looked = settings.profiles_dir or f"{settings.project_dir} and ~/.dbt"
         hint = f"profiles are looked for in {looked}; name another folder as profiles_dir, or a profile of that file"

@@ -27,6 +27,7 @@ def parse(request: Mapping[str, Any]) -> tuple[Any, str]:
 
     outcome = _invoke(request["arguments"], None, heard)
     if outcome.success and outcome.result is not None:
+        _prepare()
         return outcome.result, ""
     return None, last[-1] if last else "\n".join(errors) or str(outcome.exception or "dbt parse failed")
 
@@ -57,6 +58,19 @@ def listing(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
         send({"listed": request["list"], "ok": True, "ids": ids})
     else:
         send({"listed": request["list"], "ok": False, "said": str(outcome.exception or "dbt ls failed")})
+
+
+def _prepare() -> None:
+    """Import what every build would import, and leave out a file for dbt's own diagnosis, a quarter of the time that a
+    small build takes on a project of a thousand models."""
+    import dbt.compilation
+    import dbt.task.build
+    import dbt.task.list
+    import dbt.task.test
+
+    linker = dbt.compilation.Linker
+    if hasattr(linker, "get_graph_summary"):
+        linker.get_graph_summary = lambda *_: {}
 
 
 def _invoke(arguments: list[str], manifest: Any, heard: Callable[[Any], None]) -> Any:

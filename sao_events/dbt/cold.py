@@ -16,6 +16,7 @@ from sao_events.dbt import guard
 from sao_events.dbt.builder import DbtBuilder, Loaded, changed_on_disk, parse_error, read_parsed
 from sao_events.dbt.command import (
     MANIFEST,
+    bring_parse,
     build_arguments,
     keep_parse,
     list_arguments,
@@ -54,6 +55,7 @@ class ColdBuilder(DbtBuilder):
     def load(self, default: Mapping[str, Any] | None = None) -> Loaded:
         self.settings.check()
         with self._parsing:
+            bring_parse(self.settings)
             code, events, output = self._ask(parse_arguments(self.settings))
             manifest = parse_folder(self.settings) / "target" / MANIFEST
             if code or not manifest.exists():

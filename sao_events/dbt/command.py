@@ -76,12 +76,36 @@ def reuse_parse(settings: DbtSettings, folder: Path) -> None:
         shutil.copyfile(parse_folder(settings) / PARTIAL, folder / "target" / PARTIAL)
 
 
+def bring_parse(settings: DbtSettings) -> None:
+    """Take what was parsed last in another folder, the checkout of another commit, for this one. dbt keeps in it where
+    seeds are, and some adapters read them from there; checkouts have paths of one length and come and go.
+    """
+    kept, root = parse_folder(settings), str(settings.project_dir.absolute())
+    note = kept / "root"
+    before = note.read_text(encoding="utf-8") if note.is_file() else root
+    if before != root and len(before.encode()) != len(root.encode()) and Path(before).is_dir():
+        return  # still there, so still right
+    for file in (kept / "target" / PARTIAL, kept / PARTIAL) if before != root else ():
+        with contextlib.suppress(FileNotFoundError):
+            if len(before.encode()) == len(root.encode()):
+                _replace(file, file.read_bytes().replace(before.encode(), root.encode()))
+            else:
+                file.unlink()
+    kept.mkdir(parents=True, exist_ok=True)
+    _replace(note, root.encode())
+
+
+def _replace(file: Path, content: bytes) -> None:
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_bytes(content)
+    fresh.replace(file)
+
+
 def keep_parse(settings: DbtSettings) -> None:
     """Keep what was just parsed apart from where the next parse writes."""
     folder = parse_folder(settings)
     with contextlib.suppress(OSError):
-        shutil.copyfile(folder / "target" / PARTIAL, folder / f"{PARTIAL}.new")
-        (folder / f"{PARTIAL}.new").replace(folder / PARTIAL)
+        _replace(folder / PARTIAL, (folder / "target" / PARTIAL).read_bytes())
 
 
 def tidy(folder: Path) -> None:

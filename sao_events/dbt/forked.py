@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from sao_events.dbt.builder import CHANGED, DbtBuilder, Loaded, changed_code, parse_error, read_parsed
 from sao_events.dbt.command import (
     MANIFEST,
+    bring_parse,
     build_arguments,
     list_arguments,
     parse_arguments,
@@ -29,6 +30,7 @@ from sao_events.errors import DbtError, SaoError
 from sao_events.ports import Piece, PieceEnded
 from sao_events.project import Project
 
+BRIEF = ("--no-write-json", "--cache-selected-only")  # what takes time in proportion to the project, not to the piece
 LOST = "the process that held the parsed project has ended"
 
 
@@ -132,6 +134,7 @@ class WarmBuilder(DbtBuilder):
     def load(self, default: Mapping[str, Any] | None = None) -> Loaded:
         self.settings.check()
         with self._loading:
+            bring_parse(self.settings)
             answer = self._ask("parse", parse_arguments(self.settings))
             if not answer["ok"]:
                 raise parse_error(self.settings, answer["said"])
@@ -232,7 +235,7 @@ class WarmBuilder(DbtBuilder):
         build = Build(Follower(piece), {})
         with self.lock:
             self._builds[piece.id] = build
-        arguments = [*build_arguments(self.settings, piece, folder), "--no-write-json"]
+        arguments = [*build_arguments(self.settings, piece, folder), *BRIEF]
         if not self._server.ask(build=piece.id, arguments=arguments, log=str(folder / "dbt.log")):
             self._end(build, 2, LOST)
 

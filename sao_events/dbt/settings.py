@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from sao_events.errors import DbtError
+from sao_events.errors import DbtError, StoreError
 
 # Set in somebody's shell these would make dbt build less than it is asked for, something else, or say nothing of it.
 LEFT_OUT = (
@@ -82,12 +82,19 @@ class DbtSettings:
         return possible and self.runner != "subprocess"
 
     def check(self) -> None:
-        """Raises DbtError where there is no dbt project."""
+        """Raises DbtError where there is no dbt project, StoreError where dbt's files would have no place."""
         if not (self.project_dir / "dbt_project.yml").is_file():
             raise DbtError(
                 f"{self.project_dir} is not a dbt project: it has no dbt_project.yml",
                 hint="name the folder that holds dbt_project.yml",
             )
+        hint = "set state_dir to a folder that can be written"
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.state_dir} cannot be made: {error.strerror}", hint=hint) from None
+        if not os.access(self.state_dir, os.W_OK | os.X_OK):
+            raise StoreError(f"{self.state_dir} cannot be written", hint=hint)
 
     def given_vars(self) -> dict[str, Any]:
         """The value of each var, from the project file, those of installed packages, and `vars`, which wins."""
