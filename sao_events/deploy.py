@@ -76,6 +76,9 @@ class Deployer:
             return self._go_on(str(error), e.ProjectRejected(str(error), commit))
         except SaoError as error:
             return self._go_on(str(error))
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return self._go_on(f"the project cannot be read: {where}{error.strerror}\n  it is tried again by itself")
 
     def recorded(self, found: Found) -> None:
         """What was found is on record: build from it."""
@@ -120,7 +123,7 @@ class Deployer:
             return Found()
         try:
             found = self._load(commit)
-        except SaoError as error:
+        except (SaoError, OSError) as error:
             return Found(error=f"{commit[:10]}, which is in force, cannot be loaded either: {error}")
         return found if found.digest != self.in_force[0] else replace(found, events=())
 

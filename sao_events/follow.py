@@ -26,6 +26,7 @@ class Follow:
         self.graph: Graph | None = None
         self.loads = 0
         self.error: str | None = None
+        self.load_error: str | None = None
         self.saved = False
         self.built: set[str] = set()
 
@@ -45,12 +46,23 @@ class Follow:
             self._tell(recorded)
         if loads != self.loads:
             self.loads = loads
-            if self.saved and not self.service.load_error:
-                self._say("  no change of meaning: nothing to build")
+            self._tell_load(self.service.load_error)
             self.saved = False
         if self.service.error != self.error:
             self.error = self.service.error
             self._say(f"[red]error[/red] {escape(self.error)}" if self.error else "the error is over")
+
+    def _tell_load(self, error: str | None) -> None:
+        """What came of looking the project up; that it is as bad as before is said to who has just saved something."""
+        if error and (self.saved or error != self.load_error):
+            stays = "; what was loaded before stays in force" if self.graph else ""
+            self._say(f"[red]the project cannot be loaded[/red]{stays}")
+            self._quote(error)
+        elif self.load_error and not error:
+            self._say("the project can be loaded again")
+        elif self.saved and not error:
+            self._say("  no change of meaning: nothing to build")
+        self.load_error = error
 
     def _say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
@@ -66,10 +78,6 @@ class Follow:
             self._say(f"[bold]saved[/bold] {escape(_listed(list(event.paths)) or event.ref or 'code')}")
         elif isinstance(event, e.ProjectLoaded):
             self._tell_project(event)
-        elif isinstance(event, e.ProjectRejected):
-            self.saved = False
-            self._say("[red]the project does not parse[/red]; what was loaded before stays in force")
-            self._quote(event.error)
         elif isinstance(event, e.DataLanded):
             self._say(f"[bold]new data[/bold] {escape(event.source)}")
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -26,7 +26,7 @@ from sao_events.events import Recorded
 from sao_events.lock import StateLock
 from sao_events.ports import Clock, Draft, Store
 from sao_events.project import Project
-from sao_events.report import View
+from sao_events.report import View, iso
 from sao_events.state import World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world, save_world
@@ -61,12 +61,12 @@ class Service:
         self._threads: list[threading.Thread] = []
         self._checkpoint = 0
 
-    def start(self, *, load: bool = True) -> None:
-        """Take the lock, open the log, start the threads. Builds that a killed service left behind are waited for.
-        Raises Busy, StoreError or ConfigError with what to do.
+    def start(self, *, load: bool = True, tell: Callable[[str], None] = LOG.warning) -> None:
+        """Take the lock, open the log, start the threads. What a killed service left behind is waited for, and `tell`
+        is told so. Raises Busy, StoreError or ConfigError with what to do.
         """
         with ExitStack() as undo:
-            self.lock.acquire(self.config.dbt.grace + SLACK, LOG.warning)
+            self.lock.acquire(self.config.dbt.grace + SLACK, tell)
             undo.callback(self.lock.release)
             self.store: Store = open_store(str(self.config.state_dir / "state.db"))
             undo.callback(self.store.close)
@@ -207,7 +207,7 @@ class Service:
         with self._changed:
             before = engine.world.seq
             wake = engine.step()
-            self.error = engine.error
+            self._tell(engine)
             if engine.project is not self._project:
                 self._project = engine.project
                 self._fit(engine.project)
@@ -217,6 +217,15 @@ class Service:
                 save_world(self.store, engine.world)
                 self._checkpoint = engine.world.seq
         return POLL if wake is None else max(0.0, min(POLL, wake - self.clock.now()))
+
+    def _tell(self, engine: Engine) -> None:
+        """Show what keeps dbt from working, and until when it is left alone."""
+        error = engine.error and f"{engine.error}\n  it is tried again at {iso(engine.hold)}"
+        if error and error != self.error:
+            LOG.error("dbt could not do its work: %s", error)
+        if self.error and not error:
+            LOG.info("the error is over")
+        self.error = error
 
     def _fit(self, project: Project | None) -> None:
         """A DuckDB file takes one process at a time: one run at a time, whatever the settings say."""

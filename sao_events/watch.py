@@ -145,7 +145,7 @@ def watch(config: Config, console: Console | None = None, *, polling: bool = Fal
         )
     console = console or Console(highlight=False)
     service, folder = Service(config), config.dbt.project_dir.resolve()
-    service.start()
+    service.start(tell=console.print)
     saves = Saves(folder, lambda paths: _saved(service, paths))
     watched = Watched(folder, saves, polling=polling)
     console.print(f"watching {folder} · [dim]Ctrl-C ends[/dim]")

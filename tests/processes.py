@@ -132,14 +132,14 @@ class Served:
             after = page[-1]["seq"]
         return [event for event in found if not kinds or event["kind"] in kinds]
 
-    def land(self, source: str, load_id: str) -> int | None:
-        """Report new data; its place in the log, None where that was not acknowledged."""
+    def land(self, source: str, load_id: str) -> dict[str, Any] | None:
+        """Report new data; the answer for it (`seq`, `duplicate`), None where it was not acknowledged."""
         body = {"source": source, "load_id": load_id}
         try:
             answer = self.client.post(f"{self.url}/events/data", json=body)
         except httpx.TransportError:
             return None
-        return int(answer.json()["events"][0]["seq"]) if answer.status_code == 202 else None
+        return dict(answer.json()["events"][0]) if answer.is_success else None
 
     def at_rest(self) -> bool:
         """Whether nothing is built, due or wrong, once the project is loaded."""
@@ -165,7 +165,7 @@ def served(folder: Path, *options: str, env: Mapping[str, str] | None = None, st
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Running processes that have to do with `folder`, by argument, working folder or an open file, but not this one."""
+    """Running processes beside this one that have to do with `folder`: by argument, working folder or an open file."""
     if not Path("/proc/self/fd").exists():
         found = subprocess.run(["ps", "-axo", "args="], capture_output=True, text=True, check=True).stdout
         return [line for line in found.splitlines() if str(folder) in line]

@@ -21,7 +21,7 @@ from sao_events.clock import SystemClock
 from sao_events.errors import Busy, DbtError, SaoError, StoreError
 
 INTERRUPTED, INFRASTRUCTURE = 130, 3
-LOGGING = ("serve", "watch")
+LOGGING = ("serve",)
 GROUPS = (serve, plan, run, status, log, emit, simulate)
 
 

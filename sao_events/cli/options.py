@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,6 +54,16 @@ def configured(args: argparse.Namespace) -> Config:
         dbt = replace(dbt, profiles_dir=Path(args.profiles_dir).absolute())
     state_dir = Path(args.state_dir).absolute() if args.state_dir else config.state_dir
     return replace(config, dbt=dbt, state_dir=state_dir)
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Within this, SIGTERM ends the command as Ctrl-C does: politely."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def global_options(parser: argparse.ArgumentParser, *, within: bool) -> None:

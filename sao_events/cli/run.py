@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from sao_events.cli.job import Followed
-from sao_events.cli.options import Context, add_command
+from sao_events.cli.options import Context, add_command, terminated_as_interrupted
 from sao_events.cli.output import COLUMNS, node_row, seconds_of
 from sao_events.cli.plan import JOB, selecting, selector
 from sao_events.cli.project import only_select
@@ -52,22 +51,13 @@ def run_now(context: Context) -> int:
             select = only_select(config, record.world, *wanted)
     aware, fresh = not context.args.force, context.args.full_refresh
     job = JobRequested(f"{JOB}-{uuid4().hex[:12]}", JOB, context.clock.now(), select, aware, fresh)
-    with _terminated_as_interrupted():
+    with terminated_as_interrupted():
         followed = _carried_out(context, job)
     _show(context, followed.result(select, context.clock.now()))
     if followed.status == "error":
         log = config.state_dir / "runs" / (followed.run or "")
         raise DbtError(f"dbt could not do its work: {followed.message}", hint=f"its own log is in {log}")
     return EXITS.get(followed.status or "interrupted", 1)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _carried_out(context: Context, job: JobRequested) -> Followed:
@@ -90,7 +80,7 @@ def _service(context: Context) -> Iterator[Service]:
     from sao_events.service import Service
 
     service = Service(context.config, continuous=False)
-    service.start()
+    service.start(tell=context.out.aside)
     try:
         yield service
     finally:

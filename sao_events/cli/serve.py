@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sao_events.cli.log import following
-from sao_events.cli.options import Context, add_command
+from sao_events.cli.options import Context, add_command, terminated_as_interrupted
 from sao_events.config import Config, port_number, require_project
 
 SERVE_EXAMPLES = """  sao-events serve                                in a dbt project's folder, no configuration needed
@@ -94,10 +94,11 @@ def watch(context: Context) -> int:
     require_project(config)
     from sao_events.watch import watch as watch_project
 
-    if not context.out.as_json:
-        return watch_project(config)
-    with following(context):
-        return watch_project(config, Console(quiet=True))
+    with terminated_as_interrupted():
+        if not context.out.as_json:
+            return watch_project(config)
+        with following(context):
+            return watch_project(config, Console(quiet=True))
 
 
 def hooks_install(context: Context) -> int:

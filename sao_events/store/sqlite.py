@@ -132,7 +132,10 @@ class SqliteStore:
         found = self._ask(_GET_PROJECT, digest)
         if not found:
             raise StoreError(f"there is no project {digest} in {self.path}", hint="load the project again")
-        return zlib.decompress(found[0][0])
+        try:
+            return zlib.decompress(found[0][0])
+        except zlib.error as error:
+            raise StoreError(f"{self.path} holds a damaged project: {error}", hint="restore a backup") from None
 
     def put_checkpoint(self, seq: int, body: bytes) -> None:
         """See `Store.put_checkpoint`."""
