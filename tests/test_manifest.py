@@ -444,6 +444,7 @@ def test_values_are_never_kept() -> None:
             {},
             Policy(1800, "all"),
         ),
+        ({"state": {"lag_tolerance": {"count": 2, "period": "day", "updates_on": None}}}, {}, Policy(172800)),
         ({"freshness": None, "state": None}, {}, Policy(86400)),
         ({}, {}, Policy(86400)),
         ({"meta": {"sao": {"lazy": True}}}, {}, Policy(86400, lazy=True)),

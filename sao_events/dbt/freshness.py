@@ -18,6 +18,7 @@ from sao_events.policy import Policy, read_policy
 
 NODE_KEYS = ("lazy", "early_cutoff", "max_staleness", "timezone", "window", "quiet", "fresh_by")
 FLAGS = frozenset({"lazy", "early_cutoff", "static", "view"})
+PERIODS = ("second", "minute", "hour", "day", "week")
 SOURCE_KEYS = ("static", "view")
 
 
@@ -41,8 +42,17 @@ def declared(node: Mapping[str, Any]) -> dict[str, Any]:
     if "freshness" in written or config.get("freshness") is not None:
         found["freshness"] = _freshness(config.get("freshness"), _literal(written.get("freshness", {})))
     if config.get("state") is not None:
-        found["state"] = config["state"]
+        found["state"] = _state(config["state"])
     return found
+
+
+def _state(block: Any) -> Any:
+    """The block as it is written; dbt 2 takes `lag_tolerance: 1h` apart into count and period."""
+    lag = block.get("lag_tolerance") if isinstance(block, Mapping) else None
+    if not isinstance(lag, Mapping):
+        return block
+    count, period = lag.get("count"), str(lag.get("period"))
+    return {**block, "lag_tolerance": f"{count}{period[0]}" if count is not None and period in PERIODS else None}
 
 
 def _freshness(rendered: Any, written: Any) -> Any:

@@ -22,8 +22,8 @@ from sao_events.lineage import digest
 
 # Configuration that says nothing about rows or storage, or that has a part of its own.
 IGNORED = frozenset(
-    """enabled tags meta docs description freshness state group access static_analysis sync database schema alias
-    contract persist_docs pre-hook post-hook pre_hook post_hook""".split()
+    """enabled tags meta docs description freshness state group access static_analysis classifiers sync database schema
+    alias contract persist_docs pre-hook post-hook pre_hook post_hook""".split()
 )
 # What dbt writes where nothing is configured; left out, so that identities do not depend on whether it is written.
 DEFAULTS: Mapping[str, Any] = {

@@ -1,8 +1,8 @@
 """dbt's events, turned into reports about one piece as they come.
 
-dbt begins a node it skips like one it runs; only a start line means work. A model built in batches begins and ends
-once for each, inside its own begin and end. A node whose thread broke never ends. What a cancelled build says of its
-nodes is not true.
+dbt 1 begins a node it skips like one it runs; only a start line means work (dbt 2 writes one for both). A model built
+in batches begins and ends once for each, inside its own begin and end. A node whose thread broke never ends. dbt 2 tells
+a node's error apart from its end. What a cancelled build says of its nodes is not true.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ class Follower:
 
     def event(self, name: str, level: str, message: str, data: Mapping[str, Any]) -> list[Report]:
         """What one event of dbt means. `data` has the fields of the event, `node_info` and `run_result` among them."""
-        if level == "error" and name not in {"NodeFinished", "GenericExceptionOnRun"} and len(self.errors) < 50:
+        node = str((data.get("node_info") or {}).get("unique_id") or data.get("unique_id") or "")
+        if level == "error" and node:
+            self._exceptions.setdefault(node, plain(message))
+        elif level == "error" and len(self.errors) < 50:
             self.errors.append(plain(message))
         if name not in WANTED:
             return []
-        node = str((data.get("node_info") or {}).get("unique_id") or data.get("unique_id") or "")
         if name in {"NodeStart", "LogStartLine", "NodeFinished"} and node in self._of_piece | self._tests:
             self._verify()
             return self._progress(name, node, data)
@@ -91,6 +93,8 @@ class Follower:
         words = str(result.get("status") or (data.get("node_info") or {}).get("node_status") or "error").lower()
         status = NODE_STATUS.get(words, "error") if node in self._of_piece else words
         message = plain(str(result.get("message") or "")) or None
+        if status in {"error", "fail"}:
+            message = message or self._exceptions.get(node)
         if self.spoiled and status != "skipped":
             status, message = "error", self.spoiled
         if self.cancelled and (status in {"error", "fail"} or self._major > 1):
@@ -141,7 +145,7 @@ class Follower:
         if self._hooks:
             return "error", self._hooks[-1]
         if code > 1 or (code and not self._ended):
-            said = "\n".join(self.errors) or plain(output)[-2000:]
+            said = "\n".join((*self.errors, *self._exceptions.values())) or plain(output)[-2000:]
             return "error", said or f"dbt ended with the exit status {code}"
         return "error", None
 
