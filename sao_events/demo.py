@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -168,9 +169,11 @@ class Demo:
     def _show(self) -> None:
         status, built = self._status(), self._built()
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("node", "action", "reason", "since", "next"):
-            table.add_column(column, overflow="ellipsis", no_wrap=True)
-        for node in sorted(status["nodes"], key=lambda node: node["node"] not in built):
+        name = max((len(node["name"]) for node in status["nodes"]), default=4)
+        for column, width in (("node", name), ("action", 7), ("reason", None), ("since", 8), ("next", 8)):
+            table.add_column(column, overflow="ellipsis", no_wrap=True, width=width)
+        table.columns[2].width = max(20, self.console.width - name - 7 - 8 - 8 - 8)
+        for node in sorted(status["nodes"], key=lambda node: (node["node"] not in built, node["action"] == "reuse")):
             if node["kind"] == "ephemeral":
                 continue
             mine = node["node"] in built
@@ -244,8 +247,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--exit", action="store_true", help="end after the last step instead of serving on")
     parser.add_argument("--port", type=int, default=8181, help="where to listen; another free port where it is taken")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="keep what is printed as a picture")
     options = parser.parse_args(arguments)
-    console = Console(highlight=False)
+    console = Console(highlight=False, record=options.svg is not None)
     if not console.is_terminal:
         console.width = WIDTH
     if not EXAMPLE.is_dir():
@@ -253,6 +257,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"error: the example project is not here ({EXAMPLE}); run `make demo` in a clone of the repository"
         )
         return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="sao-demo-", ignore_cleanup_errors=True) as folder:
         port = _free(options.port)
         demo = Demo(Path(folder), port, console)
@@ -271,6 +277,9 @@ def main(arguments: list[str] | None = None) -> int:
             console.print("ended")
         finally:
             demo.stop()
+    if options.svg:
+        picture = re.sub(r"@font-face\s*\{.*?\}", "", console.export_svg(title="make demo"), flags=re.DOTALL)
+        options.svg.write_text(picture, encoding="utf-8")
     return 0
 
 
