@@ -68,9 +68,9 @@ class DbtBuilder(ABC):
 
     def report(self, reports: Iterable[Report]) -> None:
         """Queue reports and say so."""
-        before = len(self._reports)
-        self._reports.extend(reports)
-        if self._notify is not None and len(self._reports) > before:
+        found = list(reports)
+        self._reports.extend(found)
+        if self._notify is not None and found:
             self._notify()
 
 

@@ -1,8 +1,8 @@
 """dbt's events, turned into reports about one piece as they come.
 
 dbt 1 begins a node it skips like one it runs; only a start line means work (dbt 2 writes one for both). A model built
-in batches begins and ends once for each, inside its own begin and end. A node whose thread broke never ends. dbt 2 tells
-a node's error apart from its end. What a cancelled build says of its nodes is not true.
+in batches begins and ends once for each, inside its own begin and end. A node whose thread broke never ends. dbt 2
+tells a node's error apart from its end. What a cancelled build says of its nodes is not true.
 """
 
 from __future__ import annotations
