@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import heappop, heappush
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sao_events.errors import GraphError
 from sao_events.lineage import Code, Reading, digest
@@ -67,6 +67,8 @@ class Node:
 @dataclass(frozen=True, slots=True)
 class Test:
     """A data test; `reads` are the nodes and sources whose rows it looks at, `own` the identity of its definition."""
+
+    __test__: ClassVar[bool] = False
 
     id: str
     name: str
@@ -288,6 +290,7 @@ class Graph:
         unknown = {name for name in node.reads if not self._ephemeral(name) and name not in named and name not in star}
         for name in filter(self._ephemeral, node.reads):
             inner, columns, all_columns = found[name], named.pop(name, None), name in star
+            star.discard(name)
             for parent in self.upstreams[name]:
                 if parent in inner.named:
                     named[parent] = (*named.get(parent, ()), *inner.named[parent])

@@ -1,0 +1,158 @@
+"""Where a node's policy comes from, in dbt's two dialects, and what is refused or warned of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sao_events.errors import PolicyError
+from sao_events.policy import Policy, read_policy
+from sao_events.windows import parse_duration
+
+HOUR = 3600.0
+HOURLY = {"count": 1, "period": "hour"}
+DEFAULT = {"freshness": {"build_after": {"count": 2, "period": "hour"}}}
+
+
+def read(config: dict[str, Any], default: dict[str, Any] | None = None) -> Policy:
+    return read_policy(config, node="m", default=default)[0]
+
+
+POLICIES: dict[str, tuple[dict[str, Any], Policy]] = {
+    "nothing": ({}, Policy(0.0, "any")),
+    "a window": ({"freshness": {"build_after": HOURLY}}, Policy(HOUR)),
+    "minutes": ({"freshness": {"build_after": {"count": 90, "period": "minute"}}}, Policy(1.5 * HOUR)),
+    "days": ({"freshness": {"build_after": {"count": 2, "period": "day"}}}, Policy(48 * HOUR)),
+    "count 0": ({"freshness": {"build_after": {"count": 0, "period": "day"}}}, Policy(0.0)),
+    "a quorum": ({"freshness": {"build_after": {**HOURLY, "updates_on": "all"}}}, Policy(HOUR, "all")),
+    "a quorum alone": ({"freshness": {"build_after": {"updates_on": "all"}}}, Policy(0.0, "all")),
+    "null": ({"freshness": None}, Policy()),
+    "an empty block": ({"freshness": {}}, Policy()),
+    "lag_tolerance": ({"state": {"lag_tolerance": "45m"}}, Policy(0.75 * HOUR)),
+    "lag_tolerance 0s": ({"state": {"lag_tolerance": "0s"}}, Policy(0.0)),
+    "require_fresh_data_from": ({"state": {"require_fresh_data_from": "all"}}, Policy(0.0, "all")),
+    "state wins": (
+        {"freshness": {"build_after": HOURLY}, "state": {"lag_tolerance": "0s"}},
+        Policy(0.0),
+    ),
+    "each by itself: the window of one, the quorum of the other": (
+        {"freshness": {"build_after": {**HOURLY, "updates_on": "all"}}, "state": {"lag_tolerance": "3h"}},
+        Policy(3 * HOUR, "all"),
+    ),
+    "each by itself, the other way round": (
+        {"freshness": {"build_after": {**HOURLY, "updates_on": "all"}}, "state": {"require_fresh_data_from": "any"}},
+        Policy(HOUR, "any"),
+    ),
+    "the short form": ({"freshness": {"build_after": "6h"}}, Policy(6 * HOUR)),
+    "updates_on beside": ({"freshness": {"build_after": HOURLY, "updates_on": "all"}}, Policy(HOUR, "all")),
+    "lazy": ({"lazy": True}, Policy(lazy=True)),
+}
+
+
+@pytest.mark.parametrize("case", POLICIES)
+def test_policy(case: str) -> None:
+    config, policy = POLICIES[case]
+    assert read(config) == policy
+
+
+@pytest.mark.parametrize(
+    ("config", "window"),
+    [
+        ({}, 2 * HOUR),
+        ({"lazy": False}, 2 * HOUR),
+        ({"freshness": None}, 0.0),
+        ({"freshness": {"build_after": {"updates_on": "any"}}}, 0.0),
+        ({"state": {"lag_tolerance": "1h"}}, HOUR),
+        ({"state": {"require_fresh_data_from": "any"}}, 0.0),
+    ],
+)
+def test_the_default_is_for_nodes_that_declare_neither_block(config: dict[str, Any], window: float) -> None:
+    assert read(config, DEFAULT).build_after == window
+
+
+def test_the_default_may_be_lazy_and_a_node_may_say_no() -> None:
+    assert read({}, {"lazy": True}).lazy
+    assert not read({"lazy": False}, {"lazy": True}).lazy
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "count without period": ({"freshness": {"build_after": {"count": 1}}}, "must have a value for `period`"),
+    "period without count": ({"freshness": {"build_after": {"period": "day"}}}, "must have a value for `count`"),
+    "an unknown period": ({"freshness": {"build_after": {"count": 1, "period": "week"}}}, "period must be one of"),
+    "half an hour": ({"freshness": {"build_after": {"count": 0.5, "period": "hour"}}}, "count must be a whole number"),
+    "a yes": ({"freshness": {"build_after": {"count": True, "period": "hour"}}}, "count must be a whole number"),
+    "a list": ({"freshness": {"build_after": [1]}}, "must be a mapping"),
+    "a word": ({"freshness": "daily"}, "freshness must be a mapping"),
+    "some": ({"freshness": {"build_after": {"updates_on": "some"}}}, "must be any or all"),
+    "no unit": ({"state": {"lag_tolerance": "90"}}, "not a duration"),
+    "a number": ({"state": {"lag_tolerance": 90}}, "not a duration"),
+    "less than nothing": ({"state": {"lag_tolerance": "-1h"}}, "not a duration"),
+    "months": ({"state": {"lag_tolerance": "1mo"}}, "not a duration"),
+    "state as a word": ({"state": "1h"}, "state must be a mapping"),
+    "fresh from most": ({"state": {"require_fresh_data_from": "most"}}, "must be any or all"),
+    "a lazy word": ({"lazy": "yes"}, "lazy must be true or false"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str) -> None:
+    config, message = REFUSED[case]
+    with pytest.raises(PolicyError, match=message) as error:
+        read(config)
+    assert str(error.value).startswith("m: ")
+
+
+WARNED: dict[str, tuple[dict[str, Any], str]] = {
+    "the short form": ({"freshness": {"build_after": "6h"}}, "count"),
+    "updates_on beside": ({"freshness": {"build_after": HOURLY, "updates_on": "all"}}, "updates_on"),
+    "two windows": ({"freshness": {"build_after": HOURLY}, "state": {"lag_tolerance": "2h"}}, "lag_tolerance wins"),
+    "two quorums": (
+        {
+            "freshness": {"build_after": {**HOURLY, "updates_on": "any"}},
+            "state": {"require_fresh_data_from": "all"},
+        },
+        "the first wins",
+    ),
+    "a negative window": ({"freshness": {"build_after": {"count": -1, "period": "hour"}}}, "negative"),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_warned(case: str) -> None:
+    config, words = WARNED[case]
+    [warning] = read_policy(config, node="m")[1]
+    assert warning.startswith("m: ")
+    assert words in warning
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["nothing", "a window", "null", "lag_tolerance", "each by itself: the window of one, the quorum of the other"],
+)
+def test_what_is_clear_is_not_warned_of(case: str) -> None:
+    found = read_policy(POLICIES[case][0], node="m")[1]
+    assert found == [] or case.startswith("each")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0s", 0),
+        ("90s", 90),
+        ("30m", 1800),
+        ("12h", 43200),
+        ("1d", 86400),
+        ("2w", 1209600),
+        ("1h30m", 5400),
+        ("1d2h3m4s", 93784),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "1", "1.5h", "-1h", "1h 30x", "1 hour", None, 60, True])
+def test_no_durations(text: object) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        parse_duration(text)
