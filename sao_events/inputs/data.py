@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from sao_events.events import DataLanded
 from sao_events.inputs.strict import Malformed, Refused, shown
@@ -129,6 +128,7 @@ def _rows(value: Any) -> int | None:
 
 
 def _key(source: str, load_id: str | None, header: str | None) -> str | None:
+    name = source.replace("%", "%25").replace("/", "%2F")
     if load_id is not None:
-        return f"data/{quote(source, safe='')}/load/{load_id}"
-    return None if header is None else f"data/{quote(source, safe='')}/request/{header}"
+        return f"data/{name}/load/{load_id}"
+    return None if header is None else f"data/{name}/request/{header}"
