@@ -602,3 +602,19 @@ def test_dbt_is_never_imported_by_the_service(settings: DbtSettings) -> None:
     command = [sys.executable, "-c", code, str(settings.project_dir), str(settings.state_dir), settings.runner]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_seed_is_loaded_from_the_newest_checkout_though_older_ones_are_gone(
+    settings: DbtSettings, tmp_path: Path
+) -> None:
+    database = (tmp_path / "project" / "warehouse.duckdb").rename(tmp_path / "warehouse.duckdb")
+    profile = settings.project_dir / "profiles.yml"
+    profile.write_text(profile.read_text().replace("warehouse.duckdb", str(database)))
+    for commit in ("1f0c3d", "9a7e55"):
+        project = settings.project_dir.rename(tmp_path / commit)
+        settings = replace(settings, project_dir=project)
+        builder = open_builder(settings)
+        try:
+            assert outcomes(Bench(builder, project).run("raw", run=commit)) == {"raw success", "done"}
+        finally:
+            builder.close()

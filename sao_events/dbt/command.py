@@ -78,13 +78,11 @@ def reuse_parse(settings: DbtSettings, folder: Path) -> None:
 
 def bring_parse(settings: DbtSettings) -> None:
     """Take what was parsed last in another folder, the checkout of another commit, for this one. dbt keeps in it where
-    seeds are, and some adapters read them from there; checkouts have paths of one length and come and go.
+    seeds are, and some adapters read them from there; checkouts come and go, and their paths have one length.
     """
     kept, root = parse_folder(settings), str(settings.project_dir.absolute())
     note = kept / "root"
     before = note.read_text(encoding="utf-8") if note.is_file() else root
-    if before != root and len(before.encode()) != len(root.encode()) and Path(before).is_dir():
-        return  # still there, so still right
     for file in (kept / "target" / PARTIAL, kept / PARTIAL) if before != root else ():
         with contextlib.suppress(FileNotFoundError):
             if len(before.encode()) == len(root.encode()):
