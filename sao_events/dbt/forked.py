@@ -263,6 +263,8 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _importing_us(env: dict[str, str]) -> dict[str, str]:
-    """`env` with the place that this package was imported from, for the case that it is not installed."""
+    """`env` with the place that this package was imported from, in case it is not installed; and with macOS told
+    that forking without executing something else is meant."""
     places = [env["PYTHONPATH"]] if env.get("PYTHONPATH") else []
-    return env | {"PYTHONPATH": os.pathsep.join([*places, str(Path(__file__).parents[2])])}
+    found = env | {"PYTHONPATH": os.pathsep.join([*places, str(Path(__file__).parents[2])])}
+    return found | ({"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"} if sys.platform == "darwin" else {})

@@ -39,7 +39,6 @@ class Follower:
         self.fatal: str | None = None
         self.spoiled: str | None = None
         self._verified = False
-        self._finished = False
         self._major = 1
 
     def event(self, name: str, level: str, message: str, data: Mapping[str, Any]) -> list[Report]:
@@ -119,7 +118,6 @@ class Follower:
         elif name == "LogHookEndLine" and data.get("status") not in {"success", "skipped"}:
             self._hooks.append(f"hook {data.get('statement') or node} failed")
         elif name == "EndRunResult":
-            self._finished = True
             for result in data.get("results") or ():
                 text = str(result.get("message") or "")
                 if " failed, error:" in text and result.get("status") == "error":

@@ -58,7 +58,8 @@ class DbtSettings:
 
     def environment(self) -> dict[str, str]:
         """The environment in which dbt runs."""
-        return {k: v for k, v in os.environ.items() if k not in LEFT_OUT} | dict(self.env)
+        kept = {k: v for k, v in os.environ.items() if k.replace("DBT_ENGINE_", "DBT_") not in LEFT_OUT}
+        return kept | dict(self.env)
 
     def executable(self) -> str:
         """The path of dbt: the one asked for, else the one beside this Python, else the first on the PATH."""
