@@ -31,8 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = make_parser().parse_args(argv)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 2
+    log = logging.getLogger("sao_events")
+    before = log.level
     if args.name not in LOGGING and not os.environ.get("SAO_DEBUG"):
-        logging.getLogger("sao_events").setLevel(logging.CRITICAL)  # what matters is said by the command itself
+        log.setLevel(logging.CRITICAL)  # what matters is said by the command itself
     try:
         return int(args.command(Context(args, Output(args.json), SystemClock())))
     except KeyboardInterrupt:
@@ -46,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback unless it is asked for
         return _bug(error)
+    finally:
+        log.setLevel(before)
 
 
 def make_parser() -> argparse.ArgumentParser:
