@@ -55,13 +55,14 @@ def outdated(graph: Graph, world: World, test: Test) -> bool:
     return any(state.seen.get(name) != position for name, position in now.items() if name in graph.nodes)
 
 
-def failing(graph: Graph, world: World, name: str, since: float, rebuilt: Container[str]) -> bool:
-    """Whether a standing result of a test on the source or ephemeral model `name` is a failure of severity error: one
-    not older than `since`, over nothing that is among `rebuilt`. A test that reads a node as well failed on that node.
+def failing(graph: Graph, world: World, name: str, among: Container[str] | None, rebuilt: Container[str]) -> bool:
+    """Whether a standing result of a test on the source or ephemeral model `name` is a failure of severity error: of
+    a test `among` these, where they are given, over nothing that is among `rebuilt`. A test that reads a node as well
+    failed on that node.
     """
     for test in graph.tests_of_unbuilt.get(name, ()):
         state = world.tests.get(test)
-        if state is None or state.status not in FAILED or state.at < since:
+        if state is None or state.status not in FAILED or (among is not None and test not in among):
             continue
         again = any(seen in rebuilt for seen in looked_at(graph, graph.tests[test]))
         if not again and stands(graph, world, graph.tests[test]):

@@ -192,8 +192,8 @@ class Look:
         """Whether a test of severity error failed on the source or ephemeral model and will not run again before; a
         forced job takes its own results.
         """
-        since = self.job.due if self.job is not None and not self.job.state_aware else float("-inf")
-        return checks.failing(self.graph, self.world, name, since, self.assumed)
+        among = self.job.tested if self.job is not None and not self.job.state_aware else None
+        return checks.failing(self.graph, self.world, name, among, self.assumed)
 
     def missing(self, name: str) -> bool:
         """Whether a reader cannot be built on `name`: never built or loaded, dropped, failed or blocked; through a

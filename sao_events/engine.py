@@ -19,7 +19,7 @@ from sao_events.policy import Settings
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 from sao_events.project import Project, project_from_bytes
 from sao_events.state import Job, World, evolve
-from sao_events.turns import ActiveRun, Flight, next_turn, positions_now, waits_on
+from sao_events.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on
 
 ASKS = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared)
 ERROR_HOLD, ERROR_HOLD_MOST = 5.0, 300.0
@@ -80,8 +80,7 @@ class Engine:
     def cancel(self, run: str) -> None:
         """Stop a run: what has not begun is left, what is being built is stopped and counts as no attempt."""
         if run in self.runs:
-            self.runs[run].nodes.clear()
-            self.runs[run].tests.clear()
+            self.runs[run].stop("interrupted")
             self.builder.cancel(run)
 
     # The log
@@ -158,7 +157,7 @@ class Engine:
         moved = False
         for run in list(self.runs.values()):
             if run.ended:
-                self._finish(run, "failed" if run.failed else "success")
+                self._finish(run, *(run.stopped or ("failed" if run.failed else "success", None)))
                 moved = True
             elif (run.nodes or run.tests) and self._buildable():
                 moved |= self._give_turns(run)
@@ -198,18 +197,16 @@ class Engine:
         outside = {name for node in nodes for name in (*graph.upstreams[node], *graph.feeds[node])}
         for test in tests:
             outside.update(name for read in graph.tests[test].reads for name in (read, *graph.behind(read)))
-        versions, positions = positions_now(graph, self.world, outside.difference(nodes))
-        flight = Flight(
-            piece, graph, versions, positions, {name: decisions[name] for name in nodes}, set(nodes), set(tests)
-        )
-        run.flights[piece.id] = flight
+        stands = as_it_stands(graph, self.world, outside.difference(nodes))
+        reasons = {name: decisions[name] for name in nodes}
+        run.flights[piece.id] = Flight(piece, graph, *stands, reasons, set(nodes), set(tests))
         self.builder.start(piece, self.project)
 
-    def _finish(self, run: ActiveRun, status: str, message: str | None = None) -> None:
+    def _finish(self, run: ActiveRun, status: str, message: str | None) -> None:
         del self.runs[run.id]
         self._append(e.RunFinished(run.id, status, message))
         if run.job and status != "error":
-            self._append(e.JobFinished(run.job.id, status, self._reused_tests(run), message))
+            self._append(e.JobFinished(run.job.id, status, self._reused_tests(run.job), message))
         if status == "error":
             self._hold_on(message)
         else:
@@ -224,13 +221,12 @@ class Engine:
         self.errors, self.error = self.errors + 1, message
         self.hold = self.clock.now() + min(ERROR_HOLD * 2 ** (self.errors - 1), ERROR_HOLD_MOST)
 
-    def _reused_tests(self, run: ActiveRun) -> tuple[str, ...]:
-        if self.project is None or run.job is None:
+    def _reused_tests(self, job: Job) -> tuple[str, ...]:
+        if self.project is None:
             return ()
-        graph, select = self.project.graph, run.job.select
-        tests = (test for test in graph.tests.values() if test.id not in run.ran_tests)
-        chosen = (test for test in tests if select is None or any(name in select for name in test.reads))
-        return tuple(test.id for test in chosen if checks.stands(graph, self.world, test))
+        graph, job = self.project.graph, self.world.jobs.get(job.id, job)
+        chosen = (test for test in graph.tests.values() if any(map(job.selects, test.reads)))
+        return tuple(t.id for t in chosen if t.id not in job.tested and checks.stands(graph, self.world, t))
 
     # Reports of the builder
 
@@ -265,7 +261,9 @@ class Engine:
     def _observed(self, look: Look, flight: Flight, node: str) -> Observed:
         """What the build sees: everything outside its piece as it stood when the piece was handed over."""
         seen = observe(look, node)
-        return replace(seen, versions={name: flight.versions.get(name, v) for name, v in seen.versions.items()})
+        versions = {name: flight.versions.get(name, version) for name, version in seen.versions.items()}
+        codes = {name: flight.codes.get(name, code) for name, code in seen.codes.items()}
+        return replace(seen, versions=versions, codes=codes)
 
     def _node_ended(self, run: ActiveRun, flight: Flight, report: NodeEnded) -> None:
         if report.node not in flight.open_nodes:
@@ -273,6 +271,8 @@ class Engine:
         running = self.world.node(report.node).running
         if report.status in ("success", "error") and (running is None or running.run != run.id):
             self._began(run, flight, report.node)
+        if report.status == "skipped":
+            return  # looked at when the piece has ended: whether there was a reason
         flight.open_nodes.discard(report.node)
         words = report.words or report.status
         if report.status == "success":
@@ -289,7 +289,6 @@ class Engine:
         test = flight.graph.tests.get(report.test)
         if test is None or report.status in ("skipped", "interrupted"):
             return
-        run.ran_tests.add(test.id)
         failed = report.status in checks.FAILED
         run.failed |= failed
         seen = {
@@ -311,13 +310,9 @@ class Engine:
                 self._append(e.BuildInterrupted(run.id, name))
         del run.flights[report.piece]
         if report.status != "done":
-            run.nodes.clear()
-            run.tests.clear()
-            if not run.flights:
-                self._finish(run, report.status, report.message)
+            run.stop(report.status, report.message)
         elif unexplained := self._left_undone(run, flight):
-            run.nodes.clear()
-            self._finish(run, "error", f"dbt ended without building {', '.join(unexplained)}")
+            run.stop("error", f"dbt ended without building {', '.join(unexplained)}")
 
     def _left_undone(self, run: ActiveRun, flight: Flight) -> list[str]:
         """Nodes that dbt skipped although nothing that they wait for failed."""
@@ -328,5 +323,5 @@ class Engine:
             if not any(
                 up in open_nodes or self.world.node(up).failure is not None for up in waits_on(flight.graph, name)
             )
-            and not self._look(flight, run).missing(name)
+            and not self._look(flight, run).lacking(name)
         ]

@@ -191,7 +191,7 @@ def _test_due(look: Look, test: Test, fed: set[str], claimed: Collection[str], o
     if any(look.unreadable(name) for name in seen):
         return False
     if look.job is not None and not look.job.state_aware:
-        return True
+        return test.id not in look.job.tested
     if checks.stands(look.graph, look.world, test):
         return False
     return look.job is not None or checks.outdated(look.graph, look.world, test) or not fed.isdisjoint(test.reads)

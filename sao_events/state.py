@@ -120,7 +120,9 @@ class TestState:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that is not finished. `done` are the nodes that it has already built or failed to build."""
+    """A job that is not finished. `done` are the nodes that it has already built or failed to build, `tested` the
+    tests that it has run.
+    """
 
     id: str
     name: str
@@ -129,6 +131,7 @@ class Job:
     state_aware: bool
     done: frozenset[str] = frozenset()
     full_refresh: bool = False
+    tested: frozenset[str] = frozenset()
 
     def selects(self, name: str) -> bool:
         """Whether the job is about the node or source `name`."""
@@ -281,9 +284,13 @@ def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
 
 
 def _answered(world: World, run: str, node: str) -> None:
-    job = world.jobs.get(world.runs[run].job or "") if run in world.runs else None
+    job = _job_of(world, run)
     if job is not None:
         world.jobs[job.id] = replace(job, done=job.done | {node})
+
+
+def _job_of(world: World, run: str) -> Job | None:
+    return world.jobs.get(world.runs[run].job or "") if run in world.runs else None
 
 
 def succeeded(
@@ -334,6 +341,9 @@ def _lost(world: World, run: str, node: str) -> None:
 
 def _test_finished(world: World, recorded: Recorded, event: e.TestFinished) -> None:
     world.tests[event.test] = TestState(event.status, event.definition, event.seen, recorded.at, event.message)
+    job = _job_of(world, event.run)
+    if job is not None:
+        world.jobs[job.id] = replace(job, tested=job.tested | {event.test})
     for name in event.fails:
         state = world.node(name)
         if state.failure is None and state.baseline is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sao_events import checks
 from sao_events.decide import Action, Decision, Look
 from sao_events.graph import Graph
+from sao_events.lineage import Code
 from sao_events.plan import Plan, plan
 from sao_events.policy import Settings
 from sao_events.ports import Piece
@@ -28,6 +29,7 @@ class Flight:
     graph: Graph
     versions: dict[str, int]
     positions: dict[str, int]
+    codes: dict[str, Code]
     decisions: dict[str, Decision]
     open_nodes: set[str]
     open_tests: set[str]
@@ -46,8 +48,14 @@ class ActiveRun:
     flights: dict[str, Flight] = field(default_factory=dict)
     built: set[str] = field(default_factory=set)
     failed: bool = False
-    ran_tests: set[str] = field(default_factory=set)
+    stopped: tuple[str, str | None] | None = None
     pieces: int = 0
+
+    def stop(self, status: str, message: str | None = None) -> None:
+        """Nothing of what is left has its turn; the run ends with `status` when the builder has ended its pieces."""
+        self.nodes.clear()
+        self.tests.clear()
+        self.stopped = self.stopped or (status, message)
 
     @property
     def ended(self) -> bool:
@@ -142,7 +150,7 @@ class _Turn:
         if any(map(self._owed, reads)) or not self.building.isdisjoint(reads):
             return
         taken = reads.intersection(self.taken)
-        forced = look.job is not None and not look.job.state_aware
+        forced = look.job is not None and not look.job.state_aware and test not in look.job.tested
         if any(look.unreadable(name) for name in reads - taken):
             self.dropped_tests.add(test)
         elif forced or taken or reads & self.run.built or not checks.stands(self.graph, self.world, definition):
@@ -180,14 +188,19 @@ def waits_on(graph: Graph, name: str) -> set[str]:
     return graph.looked_at((name,)) - graph.sources.keys()
 
 
-def positions_now(graph: Graph, world: World, names: Iterable[str]) -> tuple[dict[str, int], dict[str, int]]:
-    """Data versions of sources and stored nodes, and test positions, of `names` as they stand."""
+def as_it_stands(
+    graph: Graph, world: World, names: Iterable[str]
+) -> tuple[dict[str, int], dict[str, int], dict[str, Code]]:
+    """Of `names`, as they stand: data versions of sources and stored nodes, test positions, and codes of nodes."""
     versions: dict[str, int] = {}
     positions: dict[str, int] = {}
+    codes: dict[str, Code] = {}
     for name in names:
         if name in graph.sources:
             versions[name] = positions[name] = world.source(name).version
-        else:
-            state = world.node(name)
-            versions[name], positions[name] = state.version, state.builds
-    return versions, positions
+            continue
+        state = world.node(name)
+        versions[name], positions[name] = state.version, state.builds
+        if state.code is not None:
+            codes[name] = state.code
+    return versions, positions, codes

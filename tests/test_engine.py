@@ -1,0 +1,420 @@
+"""The loop, driven by hand: what it asks of the builder, what it makes of reports, and when it looks again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sao_events import events as e
+from sao_events.engine import ERROR_HOLD, ERROR_HOLD_MOST, Engine
+from sao_events.errors import SaoError
+from sao_events.graph import Graph, Test
+from sao_events.policy import Settings
+from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
+from sao_events.project import Project, project_digest, project_to_bytes
+from sao_events.simulate import VirtualClock
+from sao_events.store.memory import MemoryStore
+from tests.record import HOUR, graph, node, source, view
+
+A, B = source("a"), source("b")
+CHAIN = graph(A, node("u", "a"), node("m", "u"))
+
+
+class ByHand:
+    """A builder that notes what it is given, and reports what the test says."""
+
+    def __init__(self, gated: bool) -> None:
+        self.gated, self.pieces, self.said, self.cancelled, self.can = (
+            gated,
+            list[Piece](),
+            list[Report](),
+            list[str](),
+            True,
+        )
+
+    def ready(self, project: str) -> bool:
+        return self.can
+
+    def start(self, piece: Piece, project: Project) -> None:
+        self.pieces.append(piece)
+
+    def reports(self) -> list[Report]:
+        said, self.said = self.said, []
+        return said
+
+    def cancel(self, run: str) -> None:
+        self.cancelled.append(run)
+
+
+class Bench:
+    """An engine on a memory store, a builder by hand, and a clock that the test sets."""
+
+    def __init__(self, project: Graph = CHAIN, gated: bool = False, **settings: object) -> None:
+        self.store, self.clock, self.builder = MemoryStore(), VirtualClock(1000.0), ByHand(gated)
+        self.settings = Settings(**settings)  # type: ignore[arg-type]
+        self.engine = Engine(self.store, self.builder, self.clock, self.settings)
+        self.load(project)
+
+    def load(self, project: Graph) -> None:
+        body = project_to_bytes(Project(project))
+        self.store.put_project(project_digest(body), body)
+        self.add(e.ProjectLoaded(project_digest(body)))
+
+    def add(self, *events: e.Event) -> None:
+        self.store.append([Draft(event, self.clock.now()) for event in events])
+
+    def step(self, *said: Report, after: float = 0.0) -> float | None:
+        self.clock.set(self.clock.now() + after)
+        self.builder.said += said
+        return self.engine.step()
+
+    def done(self, *names: str, status: str = "success", more: tuple[Report, ...] = ()) -> None:
+        """The newest piece ends, having built `names`, or all of its nodes."""
+        piece = self.builder.pieces[-1]
+        began = [NodeBegan(piece.id, name) for name in names or piece.nodes]
+        ended = [NodeEnded(piece.id, name, status) for name in names or piece.nodes]
+        tests = [TestEnded(piece.id, test, "pass") for test in piece.tests if not more]
+        self.step(*began, *ended, *tests, *more, PieceEnded(piece.id))
+
+    def log(self, *kinds: type[e.Event]) -> list[e.Event]:
+        return [r.event for r in self.store.read() if not kinds or isinstance(r.event, kinds)]
+
+    def restart(self) -> None:
+        self.builder = ByHand(self.builder.gated)
+        self.engine = Engine(self.store, self.builder, self.clock, self.settings)
+
+    def kinds(self) -> list[str]:
+        return [type(event).__name__ for event in self.log()]
+
+
+# What is asked of the builder
+
+
+def test_a_run_is_one_piece_where_nothing_has_to_be_decided_in_between() -> None:
+    bench = Bench()
+    bench.step()
+    assert [piece.nodes for piece in bench.builder.pieces] == [("u", "m")]
+
+
+def test_gated_it_is_one_node_at_a_time() -> None:
+    bench = Bench(gated=True)
+    bench.step()
+    bench.done()
+    assert [piece.nodes for piece in bench.builder.pieces] == [("u",), ("m",)]
+
+
+def test_after_an_early_cutoff_the_rest_is_decided_again() -> None:
+    bench = Bench(graph(A, node("u", "a", cutoff=True), node("m", "u")))
+    bench.step()
+    bench.done()
+    bench.done()
+    assert [piece.nodes for piece in bench.builder.pieces] == [("u",), ("m",)]
+    bench.add(e.DataLanded("a"))
+    bench.step(after=1)
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeEnded(piece.id, "u", "success", same_content=True), PieceEnded(piece.id))
+    assert [piece.nodes for piece in bench.builder.pieces] == [("u",), ("m",), ("u",)]
+    assert not bench.engine.busy
+
+
+def test_nothing_starts_before_the_builder_is_ready() -> None:
+    bench = Bench()
+    bench.builder.can = False
+    bench.step()
+    assert not bench.builder.pieces
+    bench.builder.can = True
+    bench.step()
+    assert bench.builder.pieces
+
+
+def test_a_full_refresh_reaches_the_builder() -> None:
+    bench = Bench(trigger="jobs")
+    bench.add(e.JobRequested("j", "fresh", 1000.0, full_refresh=True))
+    bench.step()
+    assert bench.builder.pieces[-1].full_refresh
+
+
+# What is made of reports
+
+
+def test_what_a_piece_sees_of_the_outside_is_what_stood_when_it_was_handed_over() -> None:
+    bench = Bench(graph(A, view("v", "a"), node("m", "v")))
+    bench.step()
+    bench.done()
+    bench.add(e.DataLanded("a"))
+    bench.step(after=1)
+    piece = bench.builder.pieces[-1]
+    bench.add(e.DataLanded("a"))
+    bench.step(NodeBegan(piece.id, "m"), after=1)
+    assert bench.engine.world.node("m").running is not None
+    bench.done()
+    assert bench.builder.pieces[-1].nodes == ("m",), "what landed before the build began is built once more"
+    assert bench.builder.pieces[-1] is not piece
+
+
+def test_the_code_of_what_another_run_rebuilt_meanwhile_is_not_taken_for_seen() -> None:
+    """`m` began before `v` was made anew, its report came after: it has read the old one."""
+    bench = Bench(graph(A, B, view("v", "a"), node("m", "v", "b")), max_concurrent_runs=2)
+    bench.step()
+    bench.done()
+    bench.add(e.DataLanded("b"))
+    bench.step(after=1)
+    of_m = bench.builder.pieces[-1]
+    bench.load(graph(A, B, view("v", "a", columns=["more"]), node("m", "v", "b")))
+    bench.step(after=1)
+    of_v = bench.builder.pieces[-1]
+    assert (of_m.nodes, of_v.nodes) == (("m",), ("v",))
+    bench.step(
+        NodeEnded(of_v.id, "v", "success"),
+        PieceEnded(of_v.id),
+        NodeBegan(of_m.id, "m"),
+        NodeEnded(of_m.id, "m", "success"),
+        PieceEnded(of_m.id),
+    )
+    assert bench.builder.pieces[-1].nodes == ("m",)
+    assert bench.builder.pieces[-1] is not of_m
+
+
+def test_a_result_without_a_beginning_is_a_build_all_the_same() -> None:
+    bench = Bench()
+    bench.step()
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeEnded(piece.id, "u", "success"))
+    assert bench.kinds()[-2:] == ["BuildStarted", "NodeBuilt"]
+
+
+def test_reports_of_pieces_that_are_not_known_are_left_alone() -> None:
+    bench = Bench()
+    bench.step()
+    before = bench.log()
+    bench.step(
+        NodeBegan("r0.1", "u"),
+        NodeEnded("nonsense", "u", "success"),
+        PieceEnded("r0.1"),
+        TestEnded("r0.1", "t", "fail"),
+    )
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeBegan(piece.id, "gone"), NodeEnded(piece.id, "gone", "success"), TestEnded(piece.id, "gone", "pass"))
+    assert bench.log() == before
+
+
+def test_the_same_result_twice_is_one() -> None:
+    bench = Bench()
+    bench.step()
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeEnded(piece.id, "u", "success"), NodeEnded(piece.id, "u", "success"), NodeBegan(piece.id, "u"))
+    assert len(bench.log(e.NodeBuilt, e.BuildStarted)) == 2
+
+
+def test_a_failure_blocks_what_must_be_built_from_it() -> None:
+    bench = Bench()
+    bench.step()
+    bench.done("u", status="error", more=(NodeEnded(bench.builder.pieces[-1].id, "m", "skipped"),))
+    assert [(str(d.action), str(d.reason)) for d in bench.engine.decisions.values()] == [
+        ("blocked", "retries_exhausted"),
+        ("blocked", "upstream_not_ready"),
+    ]
+    [finished] = bench.log(e.RunFinished)
+    assert isinstance(finished, e.RunFinished)
+    assert finished.status == "failed"
+
+
+def test_what_is_left_open_when_a_piece_ends_was_interrupted() -> None:
+    bench = Bench()
+    bench.step()
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeBegan(piece.id, "u"), PieceEnded(piece.id, "interrupted", "cancelled"))
+    assert bench.kinds()[-2:] == ["BuildInterrupted", "RunFinished"]
+    assert bench.engine.world.node("u").failure is None
+
+
+# When dbt itself cannot do it
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda piece: [PieceEnded(piece, "error", "no profile")],
+        lambda piece: [NodeEnded(piece, "u", "skipped"), NodeEnded(piece, "m", "skipped"), PieceEnded(piece)],
+        lambda piece: [PieceEnded(piece)],
+    ],
+    ids=["an error", "skipped without a reason", "left out without a word"],
+)
+def test_nothing_is_lost_and_it_is_tried_again_after_a_pause_that_doubles(said: Callable[[str], list[Report]]) -> None:
+    bench = Bench()
+    bench.step()
+    pause = ERROR_HOLD
+    for _ in range(9):
+        pieces = len(bench.builder.pieces)
+        wake = bench.step(*said(bench.builder.pieces[-1].id))
+        assert bench.engine.error is not None
+        assert wake == bench.clock.now() + pause
+        assert len(bench.builder.pieces) == pieces
+        bench.step(after=pause)
+        assert len(bench.builder.pieces) == pieces + 1
+        pause = min(2 * pause, ERROR_HOLD_MOST)
+    bench.done()
+    assert (bench.engine.error, bench.engine.errors) == (None, 0)
+    assert bench.engine.world.node("m").builds == 1
+
+
+def test_one_broken_piece_of_two_breaks_the_run_when_both_have_ended() -> None:
+    bench = Bench(graph(A, B, node("x", "a"), node("y", "b"), node("z", "y")), gated=True, trigger="jobs")
+    bench.add(e.JobRequested("j", "all", 1000.0))
+    bench.step()
+    one, other = bench.builder.pieces
+    bench.step(PieceEnded(one.id, "error", "no profile"))
+    assert not bench.log(e.RunFinished)
+    bench.step(NodeEnded(other.id, "y", "success"), PieceEnded(other.id))
+    [finished] = bench.log(e.RunFinished)
+    assert isinstance(finished, e.RunFinished)
+    assert (finished.status, finished.message) == ("error", "no profile")
+    assert not bench.log(e.JobFinished), "the job is still owed"
+    bench.step(after=ERROR_HOLD)
+    assert [piece.nodes for piece in bench.builder.pieces[2:]] == [("x",), ("z",)], "what the job has built it has"
+
+
+# Cancelling
+
+
+def test_a_cancelled_run_begins_nothing_more_and_is_not_started_again_by_itself() -> None:
+    bench = Bench(gated=True)
+    bench.step()
+    [run] = bench.engine.runs
+    bench.engine.cancel(run)
+    assert bench.builder.cancelled == [run]
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeBegan(piece.id, "u"), NodeEnded(piece.id, "u", "interrupted"), PieceEnded(piece.id, "interrupted"))
+    assert len(bench.builder.pieces) == 1
+    assert not bench.engine.busy
+    bench.add(e.DataLanded("a"))
+    bench.step(after=1)
+    assert len(bench.builder.pieces) == 2
+
+
+def test_cancelling_what_is_not_known_does_nothing() -> None:
+    bench = Bench()
+    bench.engine.cancel("r99")
+    assert bench.builder.cancelled == []
+
+
+# When it looks again
+
+
+def test_it_sleeps_until_the_end_of_a_window() -> None:
+    bench = Bench(graph(A, node("m", "a", every=1)))
+    bench.step()
+    bench.done()
+    bench.add(e.DataLanded("a"))
+    assert bench.step(after=60) == 1000 + HOUR
+    assert bench.step(after=HOUR - 60.0) is None
+    assert len(bench.builder.pieces) == 2
+
+
+def test_it_sleeps_for_as_long_as_an_event_has_to_settle_and_no_longer() -> None:
+    bench = Bench(settle=10.0)
+    assert bench.step() == 1010.0
+    bench.add(e.DataLanded("a"))
+    assert bench.step(after=5) == 1010.0
+    bench.step(after=5)
+    assert len(bench.builder.pieces) == 1
+
+
+def test_with_nothing_to_wait_for_it_sleeps_until_something_happens() -> None:
+    bench = Bench()
+    bench.step()
+    bench.done()
+    assert bench.step() is None
+
+
+def test_between_jobs_it_neither_looks_nor_wakes() -> None:
+    bench = Bench(graph(A, node("m", "a", every=1)), trigger="jobs")
+    bench.add(e.DataLanded("a"))
+    assert bench.step() is None
+    assert not bench.builder.pieces
+
+
+def test_one_slot_is_shared_and_jobs_are_served_in_their_order() -> None:
+    bench = Bench(graph(A, B, node("x", "a"), node("y", "b")), trigger="jobs")
+    bench.add(e.JobRequested("j1", "one", 1000.0, ("y",)), e.JobRequested("j2", "two", 1000.0))
+    bench.step()
+    assert [piece.nodes for piece in bench.builder.pieces] == [("y",)]
+    bench.done()
+    assert [piece.nodes for piece in bench.builder.pieces] == [("y",), ("x",)]
+    bench.done()
+    assert [event.job for event in bench.log(e.JobFinished) if isinstance(event, e.JobFinished)] == ["j1", "j2"]
+
+
+# Restarts
+
+
+def test_a_restart_loses_what_was_running_and_decides_again_at_once() -> None:
+    bench = Bench(settle=60.0)
+    bench.step(after=60)
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeBegan(piece.id, "u"))
+    bench.restart()
+    assert bench.engine.world.node("u").running is None
+    bench.step()
+    assert [piece.nodes for piece in bench.builder.pieces] == [("u", "m")]
+    bench.step(NodeEnded(piece.id, "u", "success"))
+    assert not bench.log(e.NodeBuilt), "a worker that lost its lease cannot record a result"
+
+
+def test_a_restart_takes_up_unfinished_jobs_and_no_others() -> None:
+    bench = Bench(trigger="jobs")
+    bench.add(e.JobRequested("j", "all", 1000.0))
+    bench.step()
+    bench.restart()
+    bench.step()
+    bench.done()
+    bench.restart()
+    bench.step()
+    assert not bench.builder.pieces
+
+
+def test_an_engine_on_an_empty_log_waits_for_a_project() -> None:
+    store, clock = MemoryStore(), VirtualClock(0.0)
+    engine = Engine(store, ByHand(True), clock, Settings())
+    store.append([Draft(e.DataLanded("a"), 0.0), Draft(e.JobRequested("j", "all", 0.0), 0.0)])
+    assert engine.step() is None
+    assert not engine.busy
+
+
+def test_listeners_hear_each_event_once_it_is_folded() -> None:
+    bench, heard = Bench(), list[tuple[int, int]]()
+    bench.engine.on_event = lambda recorded: heard.append((recorded.seq, bench.engine.world.seq))
+    bench.step()
+    bench.done()
+    assert heard == [(seq, seq) for seq in range(2, bench.store.last() + 1)]
+
+
+def test_a_virtual_clock_does_not_run_backwards() -> None:
+    clock = VirtualClock(10.0)
+    clock.set(10.0)
+    with pytest.raises(SaoError, match="time would run backwards"):
+        clock.set(9.0)
+
+
+# Tests
+
+
+def test_a_test_of_a_source_is_in_one_piece_with_what_it_gates() -> None:
+    bench = Bench(graph(A, node("m", "a"), Test("t", "t", ("a",))))
+    bench.step()
+    assert [(piece.nodes, piece.tests) for piece in bench.builder.pieces] == [(("m",), ("t",))]
+    piece = bench.builder.pieces[-1]
+    bench.step(TestEnded(piece.id, "t", "fail"), NodeEnded(piece.id, "m", "skipped"), PieceEnded(piece.id))
+    assert len(bench.builder.pieces) == 1
+    assert bench.engine.decisions["m"].waiting_for == ("a",)
+    assert bench.engine.error is None
+
+
+def test_a_skipped_test_has_no_result() -> None:
+    bench = Bench(graph(A, node("m", "a"), Test("t", "t", ("m",))))
+    bench.step()
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeEnded(piece.id, "m", "error"), TestEnded(piece.id, "t", "skipped"), PieceEnded(piece.id))
+    assert not bench.log(e.TestFinished)
+    assert len(bench.builder.pieces) == 1
