@@ -604,6 +604,38 @@ def test_dbt_is_never_imported_by_the_service(settings: DbtSettings) -> None:
     assert json.loads(done.stdout) == []
 
 
+FIRST_PROCESS = """
+import ctypes, os, sys, time
+from pathlib import Path
+from sao_events.dbt import DbtSettings, open_builder
+from sao_events.ports import Piece, PieceEnded
+
+if __name__ == "__main__":
+    ctypes.CDLL(None).prctl(36, 1)
+    root, state, runner = sys.argv[1:]
+    builder = open_builder(DbtSettings(Path(root), Path(state), runner=runner))
+    project = builder.load().project
+    nodes = tuple(node.id for node in project.graph.nodes.values() if node.name == "total")
+    builder.start(Piece("p", "r", nodes, (), "d"), project)
+    while not any(isinstance(report, PieceEnded) for report in builder.reports()):
+        time.sleep(0.01)
+    builder.close()
+    left = 0
+    try:
+        while os.waitpid(-1, 0):
+            left += 1
+    except ChildProcessError:
+        print(left)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="who inherits lost processes can be chosen on Linux only")
+def test_no_process_is_left_to_the_first_one_of_a_container(settings: DbtSettings) -> None:
+    command = [sys.executable, "-c", FIRST_PROCESS, str(settings.project_dir), str(settings.state_dir), settings.runner]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+
+
 def test_a_seed_is_loaded_from_the_newest_checkout_though_older_ones_are_gone(
     settings: DbtSettings, tmp_path: Path
 ) -> None:

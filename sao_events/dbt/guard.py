@@ -17,6 +17,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command until it ends or must; its exit status."""
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    _linux(PR_SET_CHILD_SUBREAPER, 1)
     descriptors = [int(number) for number in keep.split(",") if number]
     child = subprocess.Popen(
         command,
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         preexec_fn=_die_with_parent,  # noqa: PLW1509 (there are no threads here)
     )
     code = _watch(child, ended, float(grace))
-    _signal_group(child.pid, signal.SIGKILL)  # what the command may have left behind
+    _clear(child.pid)
     return code if code >= 0 else 128 - code
 
 
@@ -56,6 +59,28 @@ def _watch(child: subprocess.Popen[bytes], ended: int, grace: float) -> int:
     return code
 
 
+def _clear(group: int) -> None:
+    """Wait for what the command has left behind, and kill what does not end by itself."""
+    limit = time.monotonic() + 1.0
+    while _reap(group):
+        if time.monotonic() > limit:
+            _signal_group(group, signal.SIGKILL)
+            limit = float("inf")
+        time.sleep(0.005)
+
+
+def _reap(group: int) -> bool:
+    """Collect ended processes; whether some of the group are left."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
 def _signal_group(group: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
@@ -63,11 +88,15 @@ def _signal_group(group: int, number: int) -> None:
 
 def _die_with_parent() -> None:
     """On Linux the kernel ends the command when this process is killed."""
+    _linux(PR_SET_PDEATHSIG, int(signal.SIGINT))
+
+
+def _linux(option: int, value: int) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(Exception):
             import ctypes
 
-            ctypes.CDLL(None).prctl(1, int(signal.SIGINT))
+            ctypes.CDLL(None).prctl(option, value)
 
 
 if __name__ == "__main__":

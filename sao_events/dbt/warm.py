@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
 from sao_events.dbt.calls import build, listing, parse
@@ -268,6 +269,9 @@ def host(request: Request, requests: Lines, answers: int, grace: float) -> None:
     served = Host(requests, answers, grace, str(request["parse"]), manifest)
     served.say(parsed=request["parse"], ok=True)
     served.run()
+    tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001
+    with contextlib.suppress(Exception):
+        tracker._stop()  # noqa: SLF001 (a process of Python's own, for which nobody else would wait)
 
 
 def signal_group(pid: int, number: int) -> None:
