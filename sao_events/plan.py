@@ -145,8 +145,7 @@ def _pass(
         decision = look.decisions[name] = decide_node(look, name)
         allowed = look.asked(name) and name not in claimed and (only is None or name in only)
         if decision.action is Action.build and allowed:
-            clock = look.job.due if look.job else look.now
-            start = attempt(look, name, "", decision.reason, clock)
+            start = attempt(look, name, "", decision.reason, look.now)
             look.assumed[name] = succeeded(look.world.node(name), start, look.now, 0.0)
     return look
 

@@ -228,6 +228,7 @@ FAILURES: dict[str, tuple[Callable[[Record], object], str]] = {
     "dropped, then failed": (lambda r: r.drop("m").fail("m"), "wait retry 2"),
     "an upstream is not ready": (lambda r: r.drop("u").at(1.5).land("a"), "blocked upstream_not_ready u"),
     "success": (lambda r: r.at(2).build("m"), "reuse no_new_data"),
+    "it doubles again": (lambda r: with_attempts(r, 9).fail("m").fail("m").fail("m"), "wait retry 9"),
     "an interrupted attempt is none": (lambda r: r.at(2).start("m"), "build retry"),
 }
 
@@ -238,6 +239,12 @@ def test_rule_4(case: str) -> None:
     record = built(A, node("u"), node("m", "a", "u", every=9), attempts=2, backoff=HOUR).land("a").fail("m")
     happens(record)
     assert record.says("m") == said
+
+
+def with_attempts(record: Record, attempts: int) -> Record:
+    """The same, with so many attempts more."""
+    record.settings = Settings(attempts=attempts, backoff=HOUR)
+    return record
 
 
 def test_rule_4_before_rule_2() -> None:
@@ -321,6 +328,23 @@ def test_a_job_asks_only_for_what_it_selects() -> None:
 def test_without_a_job_a_view_as_a_source_is_never_new_by_itself() -> None:
     assert built(source("a", view=True), node("m", "a")).says("m") == "reuse no_new_data"
     assert built(source("a", view=True), node("m", "a")).land("a").says("m") == "build new_data"
+
+
+def test_a_view_that_a_lost_build_may_have_left_otherwise_is_not_read_before_it_is_made_anew() -> None:
+    record = built(A, B, view("v", "a"), node("m", "v", "b")).land("b").edit("v", "new")
+    record.start("v", "code_changed")
+    record.add(EngineStarted()).edit("v", "v")
+    assert record.says("v") == "build code_changed"
+    assert record.says("m") == "blocked upstream_not_ready v"
+    assert record.plan().nodes == ("v", "m")
+
+
+def test_a_change_of_code_that_was_cut_off_stays_cut_off() -> None:
+    """The content was the same under the new text; what comes later is new data, with the reader's window."""
+    record = built(A, node("u", "a", cutoff=True), node("m", "u", every=9)).edit("u", "new").build("u", same=True)
+    assert record.says("m") == "reuse no_new_data"
+    assert record.land("a").build("u").says("m") == "wait within_build_after 9"
+    assert record.edit("u", "newer").build("u").says("m") == "build upstream_code_changed"
 
 
 # Evidence

@@ -72,10 +72,11 @@ class Bench:
     def done(self, *names: str, status: str = "success", more: tuple[Report, ...] = ()) -> None:
         """The newest piece ends, having built `names`, or all of its nodes."""
         piece = self.builder.pieces[-1]
-        began = [NodeBegan(piece.id, name) for name in names or piece.nodes]
-        ended = [NodeEnded(piece.id, name, status) for name in names or piece.nodes]
-        tests = [TestEnded(piece.id, test, "pass") for test in piece.tests if not more]
-        self.step(*began, *ended, *tests, *more, PieceEnded(piece.id))
+        said: list[Report] = []
+        for name in names or piece.nodes:
+            said += [NodeBegan(piece.id, name), NodeEnded(piece.id, name, status)]
+        said += more or [TestEnded(piece.id, test, "pass") for test in piece.tests]
+        self.step(*said, PieceEnded(piece.id))
 
     def log(self, *kinds: type[e.Event]) -> list[e.Event]:
         return [r.event for r in self.store.read() if not kinds or isinstance(r.event, kinds)]
