@@ -285,10 +285,10 @@ class Engine:
             self._append(e.BuildInterrupted(run.id, report.node))
 
     def _test_ended(self, run: ActiveRun, flight: Flight, report: TestEnded) -> None:
-        flight.open_tests.discard(report.test)
         test = flight.graph.tests.get(report.test)
         if test is None or report.status in ("skipped", "interrupted"):
             return
+        flight.open_tests.discard(report.test)
         failed = report.status in checks.FAILED
         run.failed |= failed
         seen = {
@@ -313,6 +313,8 @@ class Engine:
             run.stop(report.status, report.message)
         elif unexplained := self._left_undone(run, flight):
             run.stop("error", f"dbt ended without building {', '.join(unexplained)}")
+        elif unexplained := self._not_run(run, flight):
+            run.stop("error", f"dbt ended without running {', '.join(unexplained)}")
 
     def _left_undone(self, run: ActiveRun, flight: Flight) -> list[str]:
         """Nodes that dbt skipped although nothing that they wait for failed."""
@@ -325,3 +327,11 @@ class Engine:
             )
             and not self._look(flight, run).lacking(name)
         ]
+
+    def _not_run(self, run: ActiveRun, flight: Flight) -> list[str]:
+        """Tests without a result although nothing failed and all that they look at is there. They stay due: asked for
+        again at once, and again, they would keep dbt busy for ever.
+        """
+        graph, look = flight.graph, self._look(flight, run)
+        tests = sorted(flight.open_tests & graph.tests.keys()) if not run.failed else []
+        return [name for name in tests if not any(map(look.unreadable, checks.looked_at(graph, graph.tests[name])))]

@@ -93,7 +93,8 @@ def _nodes(manifest: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
 
 def _tests(manifest: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     for thing in (manifest.get("nodes") or {}).values():
-        if thing["resource_type"] == "test":
+        # A test of a model that is not there stays in the manifest, switched off.
+        if thing["resource_type"] == "test" and (thing.get("config") or {}).get("enabled", True):
             yield thing
     yield from (manifest.get("unit_tests") or {}).values()
 
