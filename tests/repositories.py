@@ -19,7 +19,8 @@ ENVIRON = {
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git in a folder and return what it prints."""
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, env=ENVIRON, check=False)
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRON, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

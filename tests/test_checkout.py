@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.repositories import bare_with_clone, commit, git
 
 from sao_events.checkout import KEEP, Checkout, check_branch, check_remote
 from sao_events.errors import ConfigError, SaoError
+from tests.repositories import bare_with_clone, commit, git
 
 
 @pytest.fixture
@@ -97,19 +97,35 @@ def test_passwords_are_not_repeated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "remote", ["ext::sh -c id", "-u", "--upload-pack=id", "http://a/b", "git://a/b", "", "../x", "https://-x", "file://-x", "a b"]
+    "remote",
+    [
+        "ext::sh -c id",
+        "-u",
+        "--upload-pack=id",
+        "http://a/b",
+        "git://a/b",
+        "",
+        "../x",
+        "https://-x",
+        "file://-x",
+        "a b",
+    ],
 )
 def test_remotes_that_git_must_not_see(remote: str) -> None:
     with pytest.raises(ConfigError):
         check_remote(remote)
 
 
-@pytest.mark.parametrize("remote", ["https://a/b.git", "ssh://git@a/b", "git@github.com:a/b.git", "file:///srv/x", "/srv/x"])
+@pytest.mark.parametrize(
+    "remote", ["https://a/b.git", "ssh://git@a/b", "git@github.com:a/b.git", "file:///srv/x", "/srv/x"]
+)
 def test_remotes_that_are_fine(remote: str) -> None:
     assert check_remote(remote) == remote
 
 
-@pytest.mark.parametrize("branch", ["-f", "a..b", "a b", "", "/a", "a/", "a.lock", "a@{1}", "a//b", "a:b", "a~1", "main\n"])
+@pytest.mark.parametrize(
+    "branch", ["-f", "a..b", "a b", "", "/a", "a/", "a.lock", "a@{1}", "a//b", "a:b", "a~1", "main\n"]
+)
 def test_branches_that_git_must_not_see(branch: str) -> None:
     with pytest.raises(ConfigError):
         check_branch(branch)

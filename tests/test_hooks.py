@@ -102,7 +102,7 @@ def receiver() -> Iterator[tuple[str, list[tuple[str, str | None, dict[str, str]
             self.send_response(202)
             self.end_headers()
 
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # its name there
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
