@@ -29,7 +29,7 @@ class WatchedStore(MemoryStore):
         super().__init__()
         self.warehouse = warehouse
 
-    def append(self, drafts: list[Draft]) -> list[e.Recorded | None]:  # type: ignore[override]
+    def append(self, drafts: Sequence[Draft]) -> list[e.Recorded | None]:  # type: ignore[override]
         found = super().append(drafts)
         for recorded in found:
             if recorded is not None and isinstance(recorded.event, (e.DataLanded, e.RelationDropped)):
