@@ -75,13 +75,15 @@ class Look:
     """What can be seen at one instant: the graph, the record, and who asks (`job`, or nobody: the service itself).
 
     `assumed` holds states that a plan counts as reached; `held` are lazy nodes for which no reader is due, each with
-    the instant at which one is, where known; `decisions` are those already taken, parents before readers.
+    the instant at which one is, where known; `fallen` are views that are dropped with what the plan builds, each with
+    what that is; `decisions` are those already taken, parents before readers.
     """
 
     def __init__(self, graph: Graph, world: World, settings: Settings, now: float, job: Job | None = None) -> None:
         self.graph, self.world, self.settings, self.now, self.job = graph, world, settings, now, job
         self.assumed: dict[str, NodeState] = {}
         self.held: dict[str, float | None] = {}
+        self.fallen: dict[str, str] = {}
         self.decisions: dict[str, Decision] = {}
         self._missing: dict[str, bool] = {}
 
@@ -208,7 +210,7 @@ class Look:
         if name in self.graph.sources:
             return self.unloaded(name) or self.failing(name)
         state, decision = self.state(name), self.decisions.get(name)
-        if state.baseline is None or state.failure is not None or state.dropped:
+        if state.baseline is None or state.failure is not None or state.dropped or name in self.fallen:
             return True
         if decision is not None and decision.action is Action.blocked:
             return True
@@ -250,8 +252,9 @@ def _rules(look: Look, node: Node) -> Decision:
         return Decision(Action.build, Reason.state_cleared)
     if baseline is None:  # rule 2
         return Decision(Action.build, Reason.first_build)
-    if state.dropped:  # rule 3
-        return Decision(Action.build, Reason.relation_missing, evidence={"relation": node.relation})
+    if state.dropped or node.id in look.fallen:  # rule 3
+        with_ = {"fallen_with": look.fallen[node.id]} if node.id in look.fallen else {}
+        return Decision(Action.build, Reason.relation_missing, evidence={"relation": node.relation, **with_})
     window_ends, overdue = look.opens(node, baseline.clock), look.overdue(node, baseline.clock)
 
     if look.graph.fingerprints[node.id] != baseline.observed.fingerprint:  # rule 5

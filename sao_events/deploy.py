@@ -140,8 +140,8 @@ def with_sources(project: Project, told: Mapping[str, SourceConfig]) -> Project:
             raise SaoError(f"sources: there is no source {name} in the project", hint=f"there are: {names or 'none'}")
         for source in found:
             known[source.id] = _told(source, says)
-    graph = Graph(project.graph.nodes.values(), known.values(), project.graph.tests.values())
-    return replace(project, graph=graph)
+    graph = project.graph
+    return replace(project, graph=Graph(graph.nodes.values(), known.values(), graph.tests.values(), graph.adapter))
 
 
 def _told(source: Source, says: SourceConfig) -> Source:

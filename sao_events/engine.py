@@ -14,7 +14,7 @@ from sao_events import checks
 from sao_events import events as e
 from sao_events.decide import Decision, Look, Reason
 from sao_events.events import Event, Observed, Recorded
-from sao_events.plan import attempt, observe, plan
+from sao_events.plan import attempt, drops, observe, plan
 from sao_events.policy import Settings
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 from sao_events.project import Project, project_from_bytes
@@ -255,7 +255,17 @@ class Engine:
         reason: Reason = flight.decisions[node].reason
         begun = attempt(look, node, run.id, reason, run.job.due if run.job else look.now, seen)
         self._append(
-            e.BuildStarted(run.id, node, begun.reason, begun.clock, seen, begun.code, begun.retries, begun.advances)
+            e.BuildStarted(
+                run.id,
+                node,
+                begun.reason,
+                begun.clock,
+                seen,
+                begun.code,
+                begun.retries,
+                begun.advances,
+                drops(look, node),
+            )
         )
 
     def _observed(self, look: Look, flight: Flight, node: str) -> Observed:

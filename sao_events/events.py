@@ -143,7 +143,8 @@ class RunFinished(Event):
 @dataclass(frozen=True, slots=True)
 class BuildStarted(Event):
     """A node is being built. `clock` is where its window will count from, `retries` how many retries of this series
-    are used up if it fails, `advances` whether success makes its data new, `code` what it will have been built with.
+    are used up if it fails, `advances` whether success makes its data new, `code` what it will have been built with;
+    `drops` are the views that the warehouse drops with what is replaced.
     """
 
     run: str
@@ -154,6 +155,7 @@ class BuildStarted(Event):
     code: Code
     retries: int = 0
     advances: bool = True
+    drops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,9 @@ def _forced(decision: Decision, names: Names) -> str:
 
 
 def _missing(decision: Decision, names: Names) -> str:
-    relation = decision.evidence.get("relation")
+    relation, other = decision.evidence.get("relation"), decision.evidence.get("fallen_with")
+    if other is not None:
+        return f"the warehouse drops it when it replaces {listed([other], names)}"
     return f"its relation {relation} is missing" if relation else "its relation is missing from the warehouse"
 
 

@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, TypeVar
 
 from sao_events.errors import GraphError
+from sao_events.falling import FALLING, replaced
 from sao_events.lineage import Code, Reading, digest
 from sao_events.policy import Policy
 
@@ -86,7 +87,10 @@ class Graph:
     or a lost reference.
     """
 
-    def __init__(self, nodes: Iterable[Node], sources: Iterable[Source] = (), tests: Iterable[Test] = ()) -> None:
+    def __init__(
+        self, nodes: Iterable[Node], sources: Iterable[Source] = (), tests: Iterable[Test] = (), adapter: str = ""
+    ) -> None:
+        self.adapter = adapter
         self.sources: dict[str, Source] = _unique(sources, "source")
         given = _unique(nodes, "node")
         if twice := given.keys() & self.sources.keys():
@@ -214,6 +218,25 @@ class Graph:
         """The nodes that declare a deadline and all they are built from, in graph order."""
         declared = [n.id for n in self.nodes.values() if n.policy.calendar is not None and n.policy.calendar.deadlines]
         return self.sort(self.ancestors(declared)) if declared else []
+
+    @cached_property
+    def falling(self) -> dict[str, tuple[str, ...]]:
+        """The views and materialized views that the warehouse drops with a relation that it replaces, in graph order;
+        nodes with which none falls are left out.
+        """
+        exposed = [node.id for node in self.nodes.values() if replaced(self.adapter, node.kind) != "never"]
+        found = ((name, self.sort(self._fallen(name))) for name in exposed)
+        return {name: tuple(views) for name, views in found if views}
+
+    def _fallen(self, name: str) -> set[str]:
+        found: set[str] = set()
+        stack = [name]
+        while stack:
+            for reader in self.readers[stack.pop()]:
+                if self.nodes[reader].kind in FALLING and reader not in found:
+                    found.add(reader)
+                    stack.append(reader)
+        return found
 
     @cached_property
     def tests_of(self) -> dict[str, tuple[str, ...]]:

@@ -155,7 +155,7 @@ class Causes:
         if reason == "state_cleared":
             found.append(self._cleared(node))
         if reason == "relation_missing":
-            found.append(self._event("relation", node, ["RelationDropped"], node))
+            found.append(self._dropped(node))
         if "failed_at" in evidence:
             found.append(self._failure(node))
         if decision.action is Action.blocked:
@@ -219,11 +219,20 @@ class Causes:
         if what == "cleared":
             return self._cleared(node)
         if what == "dropped":
-            return self._event("relation", node, ["RelationDropped"], node)
+            return self._dropped(node)
         if what in self.graph.sources or not self.graph.is_transparent(what):
             return self._newer(what, {})
         feeds = [self._newer(feed, {}) for feed in self.graph.behind(what)]
         return self._cause("view", what, None, because=feeds)
+
+    def _dropped(self, node: str) -> dict[str, Any]:
+        """The last time the relation was seen missing, or fell with one that was replaced."""
+        found = self.find(["RelationDropped"], node, limit=1)
+        for above, falling in self.graph.falling.items():
+            if node in falling:
+                begun = self.find(["BuildStarted"], above, limit=1)
+                found += [item for item in begun if isinstance(item.event, e.BuildStarted) and node in item.event.drops]
+        return self._cause("relation", node, max(found, key=lambda item: item.seq, default=None))
 
     def _cleared(self, node: str) -> dict[str, Any]:
         found = (item for item in self.find(["StateCleared"], limit=100) if _clears(item, node))

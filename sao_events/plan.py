@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sao_events import checks
 from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node
 from sao_events.events import Observed
+from sao_events.falling import replaced
 from sao_events.graph import Graph, Test
 from sao_events.lineage import Code, spares
 from sao_events.policy import Settings
@@ -115,6 +116,19 @@ def observe(look: Look, name: str) -> Observed:
     return Observed(graph.fingerprints[name], versions, codes, state.clears, state.drops, graph.nodes[name].parts)
 
 
+def drops(look: Look, name: str) -> tuple[str, ...]:
+    """The views that the warehouse drops when `name` is built now (rule 3). In doubt they count as dropped: they are
+    missing from the moment the build begins, whatever comes of it.
+    """
+    falling = look.graph.falling.get(name, ())
+    if not falling or replaced(look.graph.adapter, look.graph.nodes[name].kind) == "always":
+        return falling
+    state, refresh = look.state(name), look.job is not None and look.job.full_refresh and look.forced(name)
+    same = state.baseline is not None and look.graph.fingerprints[name] == state.baseline.observed.fingerprint
+    kept = same and not (refresh or state.dropped or state.doubtful or state.failure)
+    return () if kept else falling
+
+
 def _advances(look: Look, name: str, reason: Reason, code: Code) -> bool:
     """Whether a successful build makes the data new: not where its only cause is a change of code that spares
     columns.
@@ -143,8 +157,11 @@ def _pass(
     look.held = held
     for name in within:
         decision = look.decisions[name] = decide_node(look, name)
-        allowed = look.asked(name) and name not in claimed and (only is None or name in only)
+        asked = look.asked(name) or name in look.fallen
+        allowed = asked and name not in claimed and (only is None or name in only)
         if decision.action is Action.build and allowed:
+            look.fallen.pop(name, None)
+            look.fallen.update(dict.fromkeys(drops(look, name), name))
             start = attempt(look, name, "", decision.reason, look.now)
             look.assumed[name] = succeeded(look.world.node(name), start, look.now, 0.0)
     return look

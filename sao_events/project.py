@@ -48,6 +48,7 @@ def project_from_bytes(data: bytes) -> Project:
         [_read_node(node) for node in body["nodes"]],
         [Source(**source) for source in body["sources"]],
         [Test(t[0], t[1], tuple(t[2]), *t[3:]) for t in body["tests"]],
+        body["adapter"],
     )
     return Project(graph, body["name"], body["adapter"], tuple(body["warnings"]), body["meta"])
 

@@ -79,6 +79,7 @@ class Scenario:
     expected: Expected
     place: str
     line: int
+    adapter: str = "scenario"
     texts: dict[str, Text] = field(default_factory=dict)
     loaded: dict[str, Text] = field(default_factory=dict)
     configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -104,10 +105,10 @@ class Scenario:
         warnings: list[str] = []
         nodes = [self._node(name, block, warnings) for name, block in self.nodes.items()]
         try:
-            graph = Graph(nodes, self.sources, self.tests)
+            graph = Graph(nodes, self.sources, self.tests, self.adapter)
         except GraphError as error:
             raise ConfigError(f"{self.place}:{self.line}: {self.name}: {error.message}") from None
-        return Project(graph, self.name, "scenario", (*warnings, *graph_warnings(graph)))
+        return Project(graph, self.name, self.adapter, (*warnings, *graph_warnings(graph)))
 
     def duration(self, name: str) -> float:
         """The virtual seconds that a build of the node takes."""
@@ -196,7 +197,7 @@ def _offset(value: object, start: float, place: str) -> float:
 def _scenario(block: Block, place: str) -> Scenario:
     block.expect(
         place,
-        ("scenario", "why", "start", "settings", "nodes", "tests", "events", "expect"),
+        ("scenario", "why", "start", "adapter", "settings", "nodes", "tests", "events", "expect"),
         needs=("scenario", "nodes", "expect"),
     )
     start = _start(block, place)
@@ -222,6 +223,7 @@ def _scenario(block: Block, place: str) -> Scenario:
         expected,
         place,
         block.line,
+        str(block.get("adapter", "scenario")),
     )
     scenario.project()
     return scenario

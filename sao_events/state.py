@@ -227,8 +227,12 @@ def _data_landed(world: World, recorded: Recorded, event: e.DataLanded) -> None:
 
 
 def _relation_dropped(world: World, recorded: Recorded, event: e.RelationDropped) -> None:
-    state = world.node(event.node)
-    world.nodes[event.node] = replace(state, drops=state.drops + 1)
+    _drop(world, event.node)
+
+
+def _drop(world: World, node: str) -> None:
+    state = world.node(node)
+    world.nodes[node] = replace(state, drops=state.drops + 1)
 
 
 def _state_cleared(world: World, recorded: Recorded, event: e.StateCleared) -> None:
@@ -266,6 +270,8 @@ def _build_started(world: World, recorded: Recorded, event: e.BuildStarted) -> N
         event.run, event.reason, recorded.at, event.clock, event.observed, event.code, event.retries, event.advances
     )
     world.nodes[event.node] = replace(world.node(event.node), running=attempt, last=attempt)
+    for name in event.drops:
+        _drop(world, name)
 
 
 def _holder(world: World, run: str, node: str) -> Attempt | None:

@@ -136,6 +136,9 @@ class _Turn:
         before = waits_on(self.graph, name)
         if name in self.busy or not self.busy.isdisjoint(before) or any(map(self._owed, before)):
             return
+        falling = self.graph.falling.get(name, ())
+        if any(not self.busy.isdisjoint((view, *self.graph.readers[view])) for view in falling):
+            return  # a view that another run reads would be gone from under it
         if self._untested(name, before):
             return
         if self.fresh.decisions[name].action is Action.build:

@@ -26,6 +26,7 @@ CORE = (
     "lineage",
     "policy",
     "events",
+    "falling",
     "graph",
     "project",
     "fingerprint",

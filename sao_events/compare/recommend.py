@@ -214,7 +214,8 @@ def _part(project: Project, nodes: Sequence[str]) -> Project:
     touched = graph.descendants(known)
     kept = [node for name, node in graph.nodes.items() if name in graph.ancestors(touched) | touched]
     sources = {name for node in kept for name in node.reads}
-    return replace(project, graph=Graph(kept, (source for name, source in graph.sources.items() if name in sources)))
+    read = [source for name, source in graph.sources.items() if name in sources]
+    return replace(project, graph=Graph(kept, read, adapter=graph.adapter))
 
 
 def _against(best: Candidate, today: Candidate) -> str:

@@ -156,4 +156,4 @@ def edited(project: Project, node: str, number: int) -> Project:
     known = graph.nodes[node]
     rewritten = replace(known, own=Code(digest(known.own.base, str(number)), known.own.columns))
     nodes = [rewritten if name == node else other for name, other in graph.nodes.items()]
-    return replace(project, graph=Graph(nodes, graph.sources.values(), graph.tests.values()))
+    return replace(project, graph=Graph(nodes, graph.sources.values(), graph.tests.values(), graph.adapter))

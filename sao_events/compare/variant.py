@@ -79,7 +79,7 @@ def with_policies(project: Project, policies: Mapping[str, Policy]) -> Project:
     """The project with other policies for the nodes named."""
     graph = project.graph
     nodes = [_with(node, policies.get(node.id, node.policy)) for node in graph.nodes.values()]
-    return replace(project, graph=Graph(nodes, graph.sources.values(), graph.tests.values()))
+    return replace(project, graph=Graph(nodes, graph.sources.values(), graph.tests.values(), graph.adapter))
 
 
 def _with(node: Node, policy: Policy) -> Node:

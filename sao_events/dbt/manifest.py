@@ -60,7 +60,7 @@ def read_project(
     nodes = [_node(thing, around, default or {}, warnings) for thing in _sorted(_nodes(manifest))]
     known = {source.id for source in sources} | {node.id for node in nodes}
     tests = [_test(thing, around, known) for thing in _sorted(_tests(manifest))]
-    graph = Graph(nodes, sources, tests)
+    graph = Graph(nodes, sources, tests, adapter)
     warnings.extend(_unreachable(graph))
     meta = {"dbt": metadata.get("dbt_version")}
     return Project(graph, metadata.get("project_name") or "project", adapter, tuple(warnings), meta)
@@ -136,9 +136,12 @@ def _node(thing: Mapping[str, Any], around: Surroundings, default: Mapping[str, 
 def _kind(thing: Mapping[str, Any]) -> str:
     """A materialization that is not dbt's own counts as a table; a function owns no data, like a view."""
     if thing["resource_type"] == "model":
-        materialized = str((thing.get("config") or {}).get("materialized"))
+        config = thing.get("config") or {}
+        materialized = str(config.get("materialized"))
         if thing.get("language") == "python":
             return "python"
+        if materialized == "incremental" and config.get("full_refresh"):
+            return "table"  # made from scratch at every build
         return materialized if materialized in KINDS else "table"
     return "view" if thing["resource_type"] == "function" else str(thing["resource_type"])
 

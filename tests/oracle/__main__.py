@@ -21,8 +21,11 @@ from tests.oracle.database import Database, DuckDatabase, PostgresDatabase
 from tests.oracle.history import Counts, History
 from tests.oracle.postgres import PostgresServer, missing, server
 from tests.oracle.scratch import Dbt
+from tests.oracle.shop import Shop
 from tests.oracle.steps import play
 from tests.oracle.subject import Generated
+
+SHOPS = 0.25  # of the histories are about the example project
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,18 @@ class Outcome:
     told: tuple[str, ...]
 
 
-def one(seed: str, adapter: str, folder: Path, dbt: Dbt, postgres: PostgresServer | None, length: int) -> Outcome:
-    """One history in a new `folder`, which stays where something went wrong."""
+def one(
+    seed: str,
+    adapter: str,
+    folder: Path,
+    dbt: Dbt,
+    postgres: PostgresServer | None,
+    length: int,
+    project: str | None = None,
+) -> Outcome:
+    """One history in a new `folder`, which stays where something went wrong. `project`: `shop`, `generated`, or either
+    as the seed has it.
+    """
     began, rng = time.monotonic(), Random(f"{seed}/project")
     folder.mkdir(parents=True)
     database: Database
@@ -45,9 +58,10 @@ def one(seed: str, adapter: str, folder: Path, dbt: Dbt, postgres: PostgresServe
         database = DuckDatabase(folder / "oracle.duckdb")
     else:
         database = PostgresDatabase(postgres, f"h_{folder.name}")
+    shop = rng.random() < SHOPS if project is None else project == "shop"
     history = History(
         folder,
-        Generated(rng, adapter),
+        Shop(folder, adapter) if shop else Generated(rng, adapter),
         database,
         dbt,
         rng,
@@ -67,7 +81,9 @@ def one(seed: str, adapter: str, folder: Path, dbt: Dbt, postgres: PostgresServe
     return Outcome(seed, time.monotonic() - began, history.counts, problem, tuple(history.told))
 
 
-def many(seeds: Sequence[str], adapter: str, folder: Path, jobs: int, length: int) -> list[Outcome]:
+def many(
+    seeds: Sequence[str], adapter: str, folder: Path, jobs: int, length: int, project: str | None = None
+) -> list[Outcome]:
     """Histories side by side, each told of when it has ended."""
     found = list[Outcome]()
     with ExitStack() as stack:
@@ -80,7 +96,7 @@ def many(seeds: Sequence[str], adapter: str, folder: Path, jobs: int, length: in
         def run(number: int) -> None:
             dbt = free.get()
             try:
-                found.append(one(seeds[number], adapter, folder / f"h{number}", dbt, postgres, length))
+                found.append(one(seeds[number], adapter, folder / f"h{number}", dbt, postgres, length, project))
             finally:
                 free.put(dbt)
             tell(found[-1], len(found))
@@ -106,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--histories", type=int, default=200, help="how many (default: 200)")
     parser.add_argument("--seed", help="of the first; NAME/K is one history alone, as printed (default: by chance)")
     parser.add_argument("--adapter", choices=("duckdb", "postgres"), default="duckdb")
+    parser.add_argument("--project", choices=("shop", "generated"), help="one of the two alone (default: both)")
     parser.add_argument("--steps", type=int, default=14, help="steps of each history (default: 14)")
     parser.add_argument("--jobs", type=int, default=2, help="histories side by side (default: 2)")
     parser.add_argument("--folder", type=Path, help="where to work; what failed stays there (default: a temporary one)")
@@ -117,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="sao-oracle-"))
     print(f"seed {seed}, {len(seeds)} histories on {options.adapter}, in {folder}", flush=True)
     began = time.monotonic()
-    outcomes = many(seeds, options.adapter, folder, min(options.jobs, len(seeds)), options.steps)
+    outcomes = many(seeds, options.adapter, folder, min(options.jobs, len(seeds)), options.steps, options.project)
     failed = [outcome.seed for outcome in outcomes if outcome.problem]
     totals = {field.name: sum(getattr(o.counts, field.name) for o in outcomes) for field in fields(Counts)}
     took = time.monotonic() - began
