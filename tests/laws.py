@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sao_events import events as e
@@ -29,7 +29,7 @@ class WatchedStore(MemoryStore):
         super().__init__()
         self.warehouse = warehouse
 
-    def append(self, drafts: Sequence[Draft]) -> list[e.Recorded | None]:  # type: ignore[override]
+    def append(self, drafts: Sequence[Draft]) -> list[e.Recorded | None]:
         found = super().append(drafts)
         for recorded in found:
             if recorded is not None and isinstance(recorded.event, (e.DataLanded, e.RelationDropped)):
