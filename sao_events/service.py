@@ -258,14 +258,16 @@ class Service:
             return
         with self._changed:
             engine.take_reports()
+            engine.settings = replace(self.settings, max_concurrent_runs=0)  # nothing new is begun
             for run in list(engine.runs.values()):
-                run.job = None
+                run.job = None  # so that its end is not that of the job
                 engine.cancel(run.id)
-        while any(run.flights for run in engine.runs.values()) and time.monotonic() < until:
+            engine.step()
+        while engine.busy and time.monotonic() < until:
             self._nudged.wait(POLL)
             self._nudged.clear()
             with self._changed:
-                engine.take_reports()
+                engine.step()
 
     # The deployer's thread
 

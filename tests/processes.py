@@ -17,6 +17,33 @@ import httpx
 
 PATIENCE = 60.0  # seconds until a test gives up waiting; none depends on how long something takes
 TOKEN = "token-of-the-loader-0123456789"
+# A Python model over `above` that takes its time, and writes down who builds it and who else does.
+TRACED = """
+    import json
+    import os
+    import time
+
+    def alive(pid):
+        try:
+            with open(f"/proc/{{pid}}/stat") as stat:
+                return stat.read().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def model(dbt, session):
+        dbt.config(materialized="table")
+        relation = dbt.ref("{above}")
+        with open("{trace}", "a+", encoding="utf-8") as trace:
+            trace.seek(0)
+            lines = [json.loads(line) for line in trace]
+            ended = {{os.getpid(), *(line["end"] for line in lines if "end" in line)}}
+            others = [line["begin"] for line in lines if "begin" in line and line["begin"] not in ended]
+            trace.write(json.dumps({{"begin": os.getpid(), "beside": list(filter(alive, others))}}) + chr(10))
+            trace.flush()
+            time.sleep({seconds})
+            trace.write(json.dumps({{"end": os.getpid()}}) + chr(10))
+        return relation
+    """
 CONFIG = "data: {tokens: [{file: token}]}\ndecisions: {settle: 0s}\n"
 
 
@@ -162,6 +189,16 @@ def served(folder: Path, *options: str, env: Mapping[str, str] | None = None, st
     finally:
         service.close()
         until(lambda: not processes_in(folder), "the end of all processes")
+
+
+def traced_model(above: str, trace: Path, seconds: float) -> str:
+    """The text of a Python model that takes `seconds` and traces its builds in a file of its own."""
+    return TRACED.format(above=above, trace=trace, seconds=seconds)
+
+
+def traced(trace: Path) -> list[dict[str, Any]]:
+    """What a traced model has written down: `begin` or `end` with the process, and at its begin those `beside` it."""
+    return [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()] if trace.exists() else []
 
 
 def processes_in(folder: Path) -> list[str]:

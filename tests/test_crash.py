@@ -6,10 +6,10 @@ built twice at a time, nothing stays behind, and the tables come out as a full b
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +22,7 @@ import duckdb
 import pytest
 
 from tests.dbt_projects import write_project
-from tests.processes import Served, configure, processes_in, served, until
+from tests.processes import Served, configure, processes_in, served, traced, traced_model, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
 pytestmark = [pytest.mark.dbt, pytest.mark.slow]
@@ -45,37 +45,17 @@ FILES = {
     "models/t_b.sql": f"{TABLE} select * from {{{{ source('raw', 'b') }}}}",
     "models/grows.sql": "{{ config(materialized='incremental', unique_key='id') }} select * from {{ ref('stg_a') }}",
     "models/slow.sql": f"{TABLE} select (select sum(amount) from {{{{ ref('t_a') }}}}) as total, {SLOW}",
-    "models/traced.py": """
-        import json
-        import os
-        import time
-
-        def alive(pid):
-            try:
-                with open(f"/proc/{pid}/stat") as stat:
-                    return stat.read().rpartition(")")[2].split()[0] != "Z"
-            except OSError:
-                return False
-
-        def model(dbt, session):
-            dbt.config(materialized="table")
-            relation = dbt.ref("t_b")
-            with open("trace", "a+", encoding="utf-8") as trace:
-                trace.seek(0)
-                lines = [json.loads(line) for line in trace]
-                ended = {os.getpid(), *(line["end"] for line in lines if "end" in line)}
-                others = [line["begin"] for line in lines if "begin" in line and line["begin"] not in ended]
-                trace.write(json.dumps({"begin": os.getpid(), "beside": list(filter(alive, others))}) + chr(10))
-                trace.flush()
-                time.sleep(0.7)
-                trace.write(json.dumps({"end": os.getpid()}) + chr(10))
-            return relation
-        """,
     "models/mart.sql": f"""{TABLE} select a.id, a.amount, b.amount as other, s.total from {{{{ ref('t_a') }}}} as a
         left join {{{{ ref('traced') }}}} as b using (id) cross join {{{{ ref('slow') }}}} as s""",
     "tests/slow_test.sql": f"select * from (select id, {SLOW} from {{{{ ref('t_a') }}}}) where nothing > id",
 }
 TABLES = ("t_a", "t_b", "grows", "slow", "traced", "mart")
+
+
+def shop(folder: Path, files: dict[str, str], more: str) -> Path:
+    """A project of these files, and a Python model that traces its builds."""
+    traced = traced_model("t_b", Path("trace"), 0.7)
+    return configure(write_project(folder, {**files, "models/traced.py": traced}), more)
 
 
 class Loader:
@@ -168,7 +148,7 @@ FEW = {
 
 @pytest.mark.parametrize("runner", FEW)
 def test_killed_at_any_instant(runner: str, tmp_path: Path) -> None:
-    folder = configure(write_project(tmp_path / "project", FILES), f"dbt: {{runner: {runner}}}\n")
+    folder = shop(tmp_path / "project", FILES, f"dbt: {{runner: {runner}}}\n")
     seed = random.randrange(1_000_000)
     print("seed", seed)  # shown where it fails
     chance = random.Random(seed)
@@ -188,6 +168,35 @@ def test_killed_at_any_instant(runner: str, tmp_path: Path) -> None:
     nothing_was_lost(log, loader.acknowledged)
     one_at_a_time(folder, log)
     assert contents(folder) == contents(built_at_once(folder))
+
+
+@pytest.mark.parametrize("runner", FEW)
+def test_a_build_that_will_not_end_is_waited_for(runner: str, tmp_path: Path) -> None:
+    """A build that is stopped cannot end politely. It is killed after the grace, and until then nothing is built."""
+    files = {name: FILES[name] for name in ("models/t_b.sql", "models/sources.yml")}
+    folder = shop(tmp_path / "project", files, f"dbt: {{runner: {runner}, grace: 2s}}\n")
+    Loader(folder, random.Random(1))
+    with served(folder, start=False) as service:
+        service.begin()
+        sees(service, "BuildStarted", ".traced")
+        [build] = until(lambda: traced(folder / "trace"), "the trace")
+        os.kill(build["begin"], signal.SIGSTOP)
+        service.kill()
+        assert not gone(build["begin"])
+        service.start()
+        assert gone(build["begin"])
+        assert "waiting up to 7 s for the end of a build" in service.log
+        service.rest()
+        assert [line.get("beside") for line in traced(folder / "trace") if "begin" in line] == [[], []]
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def nothing_was_lost(log: list[dict[str, Any]], acknowledged: dict[str, int | None]) -> None:
@@ -217,7 +226,7 @@ def one_at_a_time(folder: Path, log: list[dict[str, Any]]) -> None:
     ended = [event["data"] for event in log if event["kind"] == "RunFinished"]
     assert [end for end in ended if end["status"] == "error"] == []
     assert [event for event in log if event["kind"] == "NodeFailed"] == []
-    trace = [json.loads(line) for line in (folder / "trace").read_text().splitlines()]
+    trace = traced(folder / "trace")
     assert [line for line in trace if line.get("beside")] == []
     assert any("begin" in line for line in trace)
     assert any("end" in line for line in trace)
