@@ -25,6 +25,7 @@ def histories(draw: st.DrawFn, calm: bool = False) -> str:
     tests = {} if calm else draw(_tests(list(nodes)))
     document = {
         "scenario": "random",
+        "adapter": draw(st.sampled_from(("duckdb", "postgres"))),
         "settings": draw(_settings(calm)),
         "nodes": nodes,
         "tests": tests,

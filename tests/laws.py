@@ -298,6 +298,7 @@ class LogReader:
         self.starts[name] = (self.due.get(self.jobs[build.run], recorded.at), recorded.seq)
         assert build.reason != "first_build" or name not in self.clocks, f"built before: {at}"
         assert name not in self.failed or build.reason in ("retry", "forced", "relation_missing"), f"had failed: {at}"
+        assert self.failed.isdisjoint(self.graph.looked_at((name,))), f"built on what failed: {at}"
         if build.reason == "new_data":
             node = self.graph.nodes[name]
             assert not node.transparent, f"shows new data by itself: {at}"

@@ -42,7 +42,9 @@ class Started:
 
 
 class Warehouse:
-    """Sources, tables and views. `graph` is the project that builds are made from."""
+    """Sources, tables and views. `graph` is the project that builds are made from; in PostgreSQL, replacing a table or
+    view drops the views on it.
+    """
 
     def __init__(self) -> None:
         self.graph = Graph(())
@@ -89,6 +91,7 @@ class Warehouse:
 
     def finish(self, name: str) -> bool:
         """The build has succeeded. Returns whether the content is as it was before it."""
+        self._replace(name)
         done = self.started.pop(name)
         before = self.made.get(name)
         self.made[name] = done
@@ -104,6 +107,7 @@ class Warehouse:
     def lose(self, written: bool) -> None:
         """The builds under way are lost: `written`, after their tables were, and before anyone could record it."""
         for name, done in self.started.items() if written else ():
+            self._replace(name)
             if done.holds is None:
                 self.views[name] = done.definition
             else:
@@ -129,6 +133,13 @@ class Warehouse:
     def made_now(self, name: str) -> Held:
         """What a build of this one node would hold now."""
         return self._make(self._define(name))
+
+    def _replace(self, name: str) -> None:
+        if self.graph.adapter == "postgres" and self.graph.nodes[name].kind in ("table", "view"):
+            for view, definition in list(self.views.items()):
+                if view != name and name in _named(definition):
+                    self.views.pop(view, None)
+                    self._replace(view)
 
     def _define(self, name: str) -> Definition:
         node = self.graph.nodes[name]
@@ -158,6 +169,14 @@ class Warehouse:
             rows += [parent, seen.rows, *(f"{name}: {seen.columns.get(name, 'absent')}" for name in names)]
         made = digest(*rows)
         return Held(str(int(made, 16) % 2) if node.early_cutoff else made, columns)
+
+
+def _named(definition: Definition) -> Iterable[str]:
+    for parent in definition.node.reads:
+        if parent in definition.folded:
+            yield from _named(definition.folded[parent])
+        else:
+            yield parent
 
 
 def follow(warehouse: Warehouse, recorded: e.Recorded, graphs: Mapping[str, Graph]) -> None:
