@@ -37,7 +37,8 @@ from starlette.routing import Route
 from sao_events.clock import SystemClock
 from sao_events.config import Config, DbtConfig, Secret
 from sao_events.events import Recorded
-from sao_events.graph import Graph, Source
+from sao_events.graph import Graph
+from sao_events.nodes import Source
 from sao_events.policy import Settings
 from sao_events.ports import Draft
 from sao_events.project import Project

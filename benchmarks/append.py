@@ -25,9 +25,10 @@ from threading import Barrier
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from sao_events.events import BuildStarted, DataLanded, Event, NodeBuilt, Observed, Recorded, RunFinished, RunStarted
+from sao_events.evolve import evolve
 from sao_events.lineage import Code, digest
 from sao_events.ports import Draft
-from sao_events.state import World, evolve
+from sao_events.state import World
 from sao_events.store.checkpoint import catch_up, load_world, save_world
 from sao_events.store.sqlite import SqliteStore
 

@@ -18,8 +18,9 @@ from sao_events.compare.results import result, variants
 from sao_events.compare.trace import Trace
 from sao_events.compare.tracefile import read_trace
 from sao_events.compare.variant import Change, Schedule
-from sao_events.graph import Graph, Node, Source, Test
+from sao_events.graph import Graph
 from sao_events.lineage import Code
+from sao_events.nodes import Node, Source, Test
 from sao_events.policy import Policy, Settings
 from sao_events.project import Project
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container
 
-from sao_events.graph import Graph, Test
+from sao_events.graph import Graph
 from sao_events.lineage import digest
+from sao_events.nodes import Test
 from sao_events.state import World
 
 FAILED = frozenset({"fail", "error"})

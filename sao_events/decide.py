@@ -15,7 +15,8 @@ from typing import Any
 
 from sao_events import checks
 from sao_events.events import Observed
-from sao_events.graph import Graph, Node
+from sao_events.graph import Graph
+from sao_events.nodes import Node
 from sao_events.policy import Settings
 from sao_events.state import Failure, Job, NodeState, World
 from sao_events.windows import Calendar

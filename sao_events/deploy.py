@@ -15,7 +15,8 @@ from sao_events import events as e
 from sao_events.checkout import Checkout
 from sao_events.config import Config, SourceConfig
 from sao_events.errors import DbtError, GraphError, PolicyError, SaoError
-from sao_events.graph import Graph, Source
+from sao_events.graph import Graph
+from sao_events.nodes import Source
 from sao_events.ports import Store
 from sao_events.project import Project, project_digest, project_to_bytes
 from sao_events.state import World

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 
 from sao_events import events as e
 from sao_events.events import Observed, Recorded
+from sao_events.evolve import evolve
 from sao_events.graph import Graph
-from sao_events.state import World, evolve
+from sao_events.state import World
 
 Graphs = Callable[[str], Graph]
 NOTHING = Observed("")

@@ -14,11 +14,12 @@ from sao_events import checks
 from sao_events import events as e
 from sao_events.decide import Decision, Look, Reason
 from sao_events.events import Event, Observed, Recorded
+from sao_events.evolve import evolve
 from sao_events.plan import attempt, drops, observe, plan
 from sao_events.policy import Settings
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 from sao_events.project import Project, project_from_bytes
-from sao_events.state import Job, World, evolve
+from sao_events.state import Job, World
 from sao_events.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on
 
 ASKS = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared)

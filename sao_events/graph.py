@@ -7,77 +7,14 @@ their own, the sources and stored nodes that lie behind them, and who reads whom
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import heappop, heappush
-from typing import Any, ClassVar, TypeVar
+from typing import TypeVar
 
 from sao_events.errors import GraphError
 from sao_events.falling import FALLING, replaced
 from sao_events.lineage import Code, Reading, digest
-from sao_events.policy import Policy
-
-TRANSPARENT = frozenset({"view", "ephemeral"})
-KINDS = TRANSPARENT | {"table", "incremental", "seed", "snapshot", "python", "materialized_view"}
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A relation that others load. `static`: never changes. `view`: is a view in the warehouse. `empty`: not there
-    before its first landing.
-    """
-
-    id: str
-    name: str
-    static: bool = False
-    view: bool = False
-    empty: bool = False
-    relation: str | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A model, seed or snapshot. `own` is the identity of what it would execute by itself; `reads` are its direct
-    parents.
-    """
-
-    id: str
-    name: str
-    kind: str
-    reads: tuple[str, ...] = ()
-    own: Code = Code("")
-    policy: Policy = Policy()
-    reading: Reading = Reading()
-    early_cutoff: bool = False
-    relation: str | None = None
-    path: str | None = None
-    parts: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def transparent(self) -> bool:
-        """Whether the node owns no data of its own: a view or an ephemeral model."""
-        return self.kind in TRANSPARENT
-
-    @property
-    def built(self) -> bool:
-        """Whether dbt makes a relation for it at all: everything but ephemeral models."""
-        return self.kind != "ephemeral"
-
-
-@dataclass(frozen=True, slots=True)
-class Test:
-    """A data test; `reads` are the nodes and sources whose rows it looks at, `own` the identity of its definition."""
-
-    __test__: ClassVar[bool] = False
-
-    id: str
-    name: str
-    reads: tuple[str, ...]
-    own: str = ""
-    severity: str = "error"
-    kind: str = ""
-
+from sao_events.nodes import Node, Source, Test
 
 T = TypeVar("T", Node, Source, Test)
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from sao_events import checks
 from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node
 from sao_events.events import Observed
+from sao_events.evolve import succeeded
 from sao_events.falling import replaced
-from sao_events.graph import Graph, Test
+from sao_events.graph import Graph
 from sao_events.lineage import Code, spares
+from sao_events.nodes import Test
 from sao_events.policy import Settings
-from sao_events.state import Attempt, Job, World, succeeded
+from sao_events.state import Attempt, Job, World
 
 FORGETS = frozenset({Reason.forced, Reason.state_cleared, Reason.first_build, Reason.relation_missing})
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sao_events.graph import Graph, Node, Source, Test
+from sao_events.graph import Graph
 from sao_events.lineage import Code, Reading, digest
+from sao_events.nodes import Node, Source, Test
 from sao_events.policy import Policy
 from sao_events.windows import calendar_from_json, calendar_to_json
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from sao_events.decide import Reason
 from sao_events.errors import ConfigError, GraphError, PolicyError
-from sao_events.graph import KINDS, Graph, Node, Source, Test
+from sao_events.graph import Graph
 from sao_events.lineage import Code, Reading, digest
+from sao_events.nodes import KINDS, Node, Source, Test
 from sao_events.policy import Settings, read_policy
 from sao_events.project import Project, graph_warnings
 from sao_events.windows import parse_duration

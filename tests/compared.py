@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from sao_events import events as e
 from sao_events.compare.trace import Durations, Trace
-from sao_events.graph import Graph, Node, Source, Test
+from sao_events.graph import Graph
 from sao_events.lineage import Code
+from sao_events.nodes import Node, Source, Test
 from sao_events.policy import Policy
 from sao_events.ports import Draft
 from sao_events.project import Project

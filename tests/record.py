@@ -9,11 +9,13 @@ from typing import Any
 from sao_events import checks
 from sao_events import events as e
 from sao_events.decide import Decision, Look, Reason
-from sao_events.graph import Graph, Node, Source, Test
+from sao_events.evolve import evolve
+from sao_events.graph import Graph
 from sao_events.lineage import Code, Reading
+from sao_events.nodes import Node, Source, Test
 from sao_events.plan import Plan, attempt, decide, plan
 from sao_events.policy import Policy, Quorum, Settings
-from sao_events.state import Job, World, evolve
+from sao_events.state import Job, World
 
 HOUR = 3600.0
 

@@ -14,7 +14,7 @@ from sao_events.compare.results import RECORDED, TODAY, Result, compare, covered
 from sao_events.compare.trace import Durations, Trace
 from sao_events.compare.variant import Change, Schedule, Variant, read_schedule
 from sao_events.errors import UsageError
-from sao_events.graph import Test as DataTest
+from sao_events.nodes import Test as DataTest
 from sao_events.policy import Policy, Settings
 from sao_events.ports import Draft
 from tests.compared import DAY, HOUR, START, node, project, trace

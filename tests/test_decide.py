@@ -8,7 +8,7 @@ import pytest
 
 from sao_events.decide import Action, Decision, Reason
 from sao_events.events import EngineStarted, NodeBuilt
-from sao_events.graph import Test
+from sao_events.nodes import Test
 from sao_events.plan import decide
 from sao_events.policy import Settings
 from sao_events.state import World

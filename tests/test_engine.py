@@ -9,7 +9,8 @@ import pytest
 from sao_events import events as e
 from sao_events.engine import ERROR_HOLD, ERROR_HOLD_MOST, Engine
 from sao_events.errors import SaoError
-from sao_events.graph import Graph, Test
+from sao_events.graph import Graph
+from sao_events.nodes import Test
 from sao_events.policy import Settings
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.project import Project, project_digest, project_to_bytes

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sao_events.errors import GraphError
-from sao_events.graph import Graph, Node, Source, Test
+from sao_events.graph import Graph
 from sao_events.lineage import Code, Reading
+from sao_events.nodes import Node, Source, Test
 from sao_events.project import graph_warnings
 from tests.record import graph, node, source, view
 

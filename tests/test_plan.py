@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sao_events.decide import Look
 from sao_events.events import EngineStarted
-from sao_events.graph import Test
+from sao_events.nodes import Test
 from sao_events.plan import attempt, decide, observe
 from sao_events.state import World
 from tests.record import HOUR, Record, node, source, view

@@ -14,7 +14,7 @@ from sao_events.compare.results import compare, variants
 from sao_events.compare.snippet import build_after, snippet
 from sao_events.compare.trace import Durations
 from sao_events.compare.variant import Change, with_policies
-from sao_events.graph import Test as DataTest
+from sao_events.nodes import Test as DataTest
 from sao_events.policy import Policy, Settings
 from sao_events.windows import Calendar
 from tests.compared import HOUR, node, project, trace

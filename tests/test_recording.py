@@ -19,8 +19,8 @@ from sao_events.compare.variant import Variant
 from sao_events.errors import ConfigError, UsageError
 from sao_events.events import Recorded
 from sao_events.graph import Graph
-from sao_events.graph import Test as DataTest
 from sao_events.history import event_object
+from sao_events.nodes import Test as DataTest
 from sao_events.policy import Settings
 from sao_events.ports import Draft
 from sao_events.project import project_from_bytes, project_to_bytes

@@ -10,7 +10,8 @@ import pytest
 
 from sao_events import report
 from sao_events.events import Recorded, TestFinished
-from sao_events.graph import Graph, Node, Source
+from sao_events.graph import Graph
+from sao_events.nodes import Node, Source
 from sao_events.plan import plan
 from sao_events.policy import Settings
 from sao_events.project import Project

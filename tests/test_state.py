@@ -13,9 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sao_events import events as e
+from sao_events.evolve import evolve
 from sao_events.lineage import Code
 from sao_events.ports import Draft
-from sao_events.state import World, evolve
+from sao_events.state import World
 from sao_events.store.checkpoint import catch_up, load_world, save_world, world_from_bytes, world_to_bytes
 from sao_events.store.memory import MemoryStore
 from tests.store_contract import BUILDS, EVENTS

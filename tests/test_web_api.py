@@ -20,8 +20,9 @@ from starlette.routing import Route
 from sao_events import report
 from sao_events.decide import Action
 from sao_events.events import CodePushed, DataLanded, EngineStarted, ProjectLoaded, ProjectRejected
-from sao_events.graph import Graph, Node, Source
+from sao_events.graph import Graph
 from sao_events.lineage import Code
+from sao_events.nodes import Node, Source
 from sao_events.project import Project
 from sao_events.web import live
 from sao_events.web.app import create_app

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from sao_events.events import DataLanded
-from sao_events.graph import Graph, Node, Source
+from sao_events.graph import Graph
+from sao_events.nodes import Node, Source
 from sao_events.policy import Policy
 from sao_events.project import Project
 from tests.web_service import ORDERS, Service, busy_day, running

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sao_events import events as e
-from sao_events.graph import Graph, Node
+from sao_events.graph import Graph
 from sao_events.lineage import digest
+from sao_events.nodes import Node
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,16 @@ from sao_events.events import (
     RunStarted,
     TestFinished,
 )
-from sao_events.graph import Graph, Node, Source, Test
+from sao_events.evolve import evolve
+from sao_events.graph import Graph
 from sao_events.lineage import Code
+from sao_events.nodes import Node, Source, Test
 from sao_events.plan import attempt, observe
 from sao_events.policy import Policy, Settings
 from sao_events.ports import Draft, Store
 from sao_events.project import Project
 from sao_events.report import View
-from sao_events.state import World, evolve
+from sao_events.state import World
 from sao_events.store.memory import MemoryStore
 from sao_events.web.backend import Backend
 from sao_events.web.guard import Rate

@@ -10,12 +10,13 @@ from sao_events import events as e
 from sao_events.config import Config
 from sao_events.decide import Action
 from sao_events.events import Recorded
+from sao_events.evolve import evolve
 from sao_events.explain import describe
 from sao_events.plan import Plan, plan
 from sao_events.ports import Store
 from sao_events.project import Project, project_from_bytes
 from sao_events.report import View, header, iso, names, node_object
-from sao_events.state import Job, World, evolve
+from sao_events.state import Job, World
 from sao_events.store.checkpoint import load_world
 
 Tell = Callable[[str], None]

@@ -22,7 +22,8 @@ from sao_events.compare.staleness import Ages
 from sao_events.compare.trace import Trace
 from sao_events.compare.variant import Change, Variant, words
 from sao_events.compare.workers import spread
-from sao_events.graph import Graph, Node
+from sao_events.graph import Graph
+from sao_events.nodes import Node
 from sao_events.policy import Policy, Settings
 from sao_events.project import Project
 

@@ -15,11 +15,12 @@ from sao_events.compare.variant import Variant
 from sao_events.engine import ASKS, Engine
 from sao_events.errors import SaoError
 from sao_events.events import Recorded
+from sao_events.evolve import evolve
 from sao_events.policy import Settings
 from sao_events.ports import Draft
 from sao_events.project import Project
 from sao_events.simulate import VirtualClock
-from sao_events.state import World, evolve
+from sao_events.state import World
 from sao_events.store.memory import MemoryStore
 
 RESTLESS = 1000

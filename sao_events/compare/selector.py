@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from sao_events.errors import UsageError
-from sao_events.graph import Node
+from sao_events.nodes import Node
 from sao_events.project import Project
 from sao_events.yamltext import nearest
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from sao_events.compare.selector import select
 from sao_events.errors import UsageError
-from sao_events.graph import Graph, Node
+from sao_events.graph import Graph
+from sao_events.nodes import Node
 from sao_events.policy import Policy, Quorum
 from sao_events.project import Project
 from sao_events.windows import parse_duration

@@ -14,7 +14,8 @@ from sao_events.dbt.identity import Surroundings, node_parts, test_parts
 from sao_events.dbt.macros import Macros
 from sao_events.errors import DbtError
 from sao_events.fingerprint import combine
-from sao_events.graph import KINDS, Graph, Node, Source, Test
+from sao_events.graph import Graph
+from sao_events.nodes import KINDS, Node, Source, Test
 from sao_events.project import Project
 
 BUILT = frozenset({"model", "seed", "snapshot"})

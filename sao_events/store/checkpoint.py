@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from sao_events import __version__, events, lineage, state
 from sao_events.events import Observed
+from sao_events.evolve import evolve
 from sao_events.lineage import Code, digest
 from sao_events.ports import Store
-from sao_events.state import World, evolve
+from sao_events.state import World
 
 _PAGE = 500  # events at a time: with more, the garbage collector walks the page again and again
 

@@ -16,16 +16,17 @@ import httpx
 from sao_events import events as e
 from sao_events.config import Config, load_config
 from sao_events.decide import Action, Decision, Reason
-from sao_events.graph import Graph, Node
+from sao_events.graph import Graph
+from sao_events.nodes import Node
 from sao_events.plan import Plan, plan
 from sao_events.ports import Draft, Store
 from sao_events.project import Project, project_from_bytes
 from sao_events.state import World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import catch_up
-from tests.oracle.audit import once_by_dbt, once_by_log
+from tests.oracle.audit import once_by_dbt, once_by_log, once_by_server
 from tests.oracle.code import Code
-from tests.oracle.database import Database
+from tests.oracle.database import Database, PostgresDatabase
 from tests.oracle.process import ServiceProcess
 from tests.oracle.scratch import Dbt, Relation, said
 from tests.oracle.subject import Subject
@@ -371,6 +372,8 @@ class History:
         log = self.store.read(0, 1_000_000)
         once_by_log(log)
         self.counts.builds = once_by_dbt(self.folder / "state" / "runs", self.began)
+        if isinstance(self.database, PostgresDatabase):
+            assert once_by_server(self.database.server.log, self.database.name) >= self.counts.builds
         known = {(r.event.source, r.event.load_id) for r in log if isinstance(r.event, e.DataLanded)}
         lost = [
             given for given in self.acknowledged if (f"source.{self.subject.name}.{given[0]}", given[1]) not in known

@@ -1,203 +1,34 @@
-"""The configuration: a file `sao.yml`, a few environment variables, and defaults under which no file is needed.
-
-Every key is checked; an error names file, line and the nearest valid key. Relative paths count from the folder of the
-file. Durations are seconds, sizes bytes. Secrets are never in the file: it names the environment variable or the file
-that holds them, and they are read when they are used.
-"""
+"""Reads the blocks of a configuration file, every key checked; an error names file, line and the nearest valid key."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
+from sao_events.config.keys import KEYS
+from sao_events.config.values import (
+    DEFAULTS,
+    PROVIDERS,
+    Config,
+    DbtConfig,
+    GitConfig,
+    HttpConfig,
+    Secret,
+    SourceConfig,
+    WebhookConfig,
+)
 from sao_events.errors import ConfigError, PolicyError
 from sao_events.policy import Settings, read_policy
 from sao_events.windows import parse_duration
-from sao_events.yamltext import Block, documents, nearest, plain
+from sao_events.yamltext import Block, nearest, plain
 
-FILE = "sao.yml"
 PROJECT_FILE = "dbt_project.yml"
-VARIABLES = ("SAO_CONFIG", "SAO_STATE_DIR", "SAO_HOST", "SAO_PORT")
-PROVIDERS: tuple[Literal["github"], ...] = ("github",)
-DEFAULTS = Settings(settle=2.0, attempts=2, backoff=60.0)
 _SIZES = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _SIZE = re.compile(r"(\d+)\s*([a-zA-Z]*)")
-
-# Every key of the file, by the place it stands at; `*` is a name that the user chooses (docs/CONFIGURATION.md).
-KEYS: dict[str, tuple[str, ...]] = {
-    "": ("environment", "project", "dbt", "state_dir", "decisions", "http", "data", "webhooks", "git", "sources"),
-    "project": ("dir", "profiles_dir", "profile", "target", "vars"),
-    "dbt": ("runner", "executable", "threads", "grace"),
-    "decisions": ("trigger", "code_changes", "settle", "retries", "max_concurrent_runs", "default"),
-    "decisions.retries": ("attempts", "backoff"),
-    "decisions.default": ("freshness", "state", "lazy"),
-    "http": ("host", "port", "body_limit"),
-    "data": ("tokens",),
-    "data.tokens": ("env", "file"),
-    "webhooks.*": ("provider", "secrets"),
-    "webhooks.*.secrets": ("env", "file"),
-    "git": ("remote", "branch", "poll", "subdir"),
-    "sources.*": ("static", "view"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """Where a secret is to be found: the environment variable `env` or the file `file`. Its value is never shown."""
-
-    env: str | None = None
-    file: Path | None = None
-
-    def value(self) -> str | None:
-        """The secret as it is now, without white space around it; None where it is not set, not there or empty.
-
-        Raises ConfigError where its file cannot be read.
-        """
-        if self.file is None:
-            return os.environ.get(self.env or "", "").strip() or None
-        try:
-            return self.file.read_text(encoding="utf-8").strip() or None
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.file}: the secret cannot be read: {error}") from None
-
-    def __str__(self) -> str:
-        return f"the environment variable {self.env}" if self.env else f"the file {self.file}"
-
-
-@dataclass(frozen=True, slots=True)
-class DbtConfig:
-    """The dbt project and how dbt is run. `grace`: seconds between asking dbt to stop and killing it."""
-
-    project_dir: Path
-    profiles_dir: Path | None = None
-    profile: str | None = None
-    target: str | None = None
-    vars: Mapping[str, Any] = field(default_factory=dict)
-    threads: int | None = None
-    executable: str | None = None
-    runner: Literal["auto", "warm", "subprocess"] = "auto"
-    grace: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class HttpConfig:
-    """Where the service listens; a request body longer than `body_limit` bytes is refused."""
-
-    host: str = "127.0.0.1"
-    port: int = 8181
-    body_limit: int = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookConfig:
-    """A git host that reports pushes to `/webhooks/<name>`. One of `secrets` must verify a delivery."""
-
-    provider: Literal["github"]
-    secrets: tuple[Secret, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GitConfig:
-    """The repository to deploy from. `poll`: seconds between looks at it; `subdir`: the project's folder in it."""
-
-    remote: str
-    branch: str = "main"
-    poll: float = 300.0
-    subdir: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceConfig:
-    """What is not to be seen of a source: it never changes (`static`), it is a view in the warehouse (`view`)."""
-
-    static: bool = False
-    view: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Everything that one environment is told. `path` is the file it was read from, where there was one."""
-
-    environment: str
-    dbt: DbtConfig
-    state_dir: Path
-    settings: Settings = DEFAULTS
-    http: HttpConfig = HttpConfig()
-    data_tokens: tuple[Secret, ...] = ()
-    webhooks: Mapping[str, WebhookConfig] = field(default_factory=dict)
-    git: GitConfig | None = None
-    sources: Mapping[str, SourceConfig] = field(default_factory=dict)
-    path: Path | None = None
-
-
-def load_config(
-    path: Path | None, start: Path, environ: Mapping[str, str] | None = None, *, target: str | None = None
-) -> Config:
-    """The configuration in the file `path`, else in `SAO_CONFIG`, else in `sao.yml` of `start` or of the dbt project's
-    folder, which is `start` or the nearest folder above it with a dbt project; without any, the defaults.
-
-    Environment variables win over the file; so does `target`, dbt's, which where it is another one makes another
-    environment. Raises ConfigError naming file and line.
-    """
-    environ = os.environ if environ is None else environ
-    found = _project_folder(start)
-    if path is None and environ.get("SAO_CONFIG"):
-        path = Path(environ["SAO_CONFIG"])
-    if path is None:
-        path = next((at / FILE for at in (start, found) if at is not None and (at / FILE).is_file()), None)
-    project = (found or start).absolute()
-    if path is None:
-        return _with_environment(_Reader("defaults", project, project, target).config(Block({}, 0), None), environ)
-    path = path.absolute()
-    config = _Reader(str(path), path.parent, project, target).config(_document(path), path)
-    return _with_environment(config, environ)
-
-
-def require_project(config: Config) -> Path:
-    """The folder of the dbt project. Raises ConfigError where there is no dbt project in it."""
-    folder = config.dbt.project_dir
-    if not (folder / PROJECT_FILE).is_file():
-        raise ConfigError(
-            f"{folder}: there is no dbt project here (no {PROJECT_FILE})",
-            hint="go to the project's folder, name it with --project-dir, or set project.dir in sao.yml",
-        )
-    return folder
-
-
-def _project_folder(start: Path) -> Path | None:
-    start = start.absolute()
-    return next((folder for folder in (start, *start.parents) if (folder / PROJECT_FILE).is_file()), None)
-
-
-def _document(path: Path) -> Block:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such configuration file", hint="see --config and SAO_CONFIG") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the configuration cannot be read: {error}") from None
-    found = list(documents(text, str(path)))
-    if len(found) > 1:
-        raise ConfigError(f"{path}:{found[1].line}: a second document; a configuration is one")
-    return found[0] if found else Block({}, 1)
-
-
-def _with_environment(config: Config, environ: Mapping[str, str]) -> Config:
-    http, state_dir = config.http, config.state_dir
-    if host := environ.get("SAO_HOST"):
-        http = replace(http, host=host)
-    if port := environ.get("SAO_PORT"):
-        http = replace(http, port=port_number(port, "SAO_PORT"))
-    if folder := environ.get("SAO_STATE_DIR"):
-        state_dir = Path(folder).absolute()
-    return replace(config, http=http, state_dir=state_dir)
 
 
 def port_number(text: str, where: str) -> int:
@@ -207,13 +38,14 @@ def port_number(text: str, where: str) -> int:
     return int(text)
 
 
-class _Reader:
+class Reader:
     """Reads the blocks of one file; knows where it stands and where relative paths count from."""
 
     def __init__(self, place: str, folder: Path, project: Path, target: str | None) -> None:
         self.place, self.folder, self.project, self.target = place, folder, project, target
 
     def config(self, block: Block, path: Path | None) -> Config:
+        """The whole file, whose top level is `block`. Raises ConfigError."""
         self._check(block, "")
         project, dbt = self._block(block, "project"), self._block(block, "dbt")
         made = self._dbt(project, dbt)

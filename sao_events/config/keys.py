@@ -1,0 +1,20 @@
+"""Every key of the configuration file, by the place it stands at (docs/CONFIGURATION.md)."""
+
+from __future__ import annotations
+
+# `*` is a name that the user chooses.
+KEYS: dict[str, tuple[str, ...]] = {
+    "": ("environment", "project", "dbt", "state_dir", "decisions", "http", "data", "webhooks", "git", "sources"),
+    "project": ("dir", "profiles_dir", "profile", "target", "vars"),
+    "dbt": ("runner", "executable", "threads", "grace"),
+    "decisions": ("trigger", "code_changes", "settle", "retries", "max_concurrent_runs", "default"),
+    "decisions.retries": ("attempts", "backoff"),
+    "decisions.default": ("freshness", "state", "lazy"),
+    "http": ("host", "port", "body_limit"),
+    "data": ("tokens",),
+    "data.tokens": ("env", "file"),
+    "webhooks.*": ("provider", "secrets"),
+    "webhooks.*.secrets": ("env", "file"),
+    "git": ("remote", "branch", "poll", "subdir"),
+    "sources.*": ("static", "view"),
+}

@@ -1,0 +1,106 @@
+"""What an environment is told, as values. Durations are seconds, sizes bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sao_events.errors import ConfigError
+from sao_events.policy import Settings
+
+PROVIDERS: tuple[Literal["github"], ...] = ("github",)
+DEFAULTS = Settings(settle=2.0, attempts=2, backoff=60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a secret is to be found: the environment variable `env` or the file `file`. Its value is never shown."""
+
+    env: str | None = None
+    file: Path | None = None
+
+    def value(self) -> str | None:
+        """The secret as it is now, without white space around it; None where it is not set, not there or empty.
+
+        Raises ConfigError where its file cannot be read.
+        """
+        if self.file is None:
+            return os.environ.get(self.env or "", "").strip() or None
+        try:
+            return self.file.read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.file}: the secret cannot be read: {error}") from None
+
+    def __str__(self) -> str:
+        return f"the environment variable {self.env}" if self.env else f"the file {self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class DbtConfig:
+    """The dbt project and how dbt is run. `grace`: seconds between asking dbt to stop and killing it."""
+
+    project_dir: Path
+    profiles_dir: Path | None = None
+    profile: str | None = None
+    target: str | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    executable: str | None = None
+    runner: Literal["auto", "warm", "subprocess"] = "auto"
+    grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """Where the service listens; a request body longer than `body_limit` bytes is refused."""
+
+    host: str = "127.0.0.1"
+    port: int = 8181
+    body_limit: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookConfig:
+    """A git host that reports pushes to `/webhooks/<name>`. One of `secrets` must verify a delivery."""
+
+    provider: Literal["github"]
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GitConfig:
+    """The repository to deploy from. `poll`: seconds between looks at it; `subdir`: the project's folder in it."""
+
+    remote: str
+    branch: str = "main"
+    poll: float = 300.0
+    subdir: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """What is not to be seen of a source: it never changes (`static`), it is a view in the warehouse (`view`)."""
+
+    static: bool = False
+    view: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that one environment is told. `path` is the file it was read from, where there was one."""
+
+    environment: str
+    dbt: DbtConfig
+    state_dir: Path
+    settings: Settings = DEFAULTS
+    http: HttpConfig = HttpConfig()
+    data_tokens: tuple[Secret, ...] = ()
+    webhooks: Mapping[str, WebhookConfig] = field(default_factory=dict)
+    git: GitConfig | None = None
+    sources: Mapping[str, SourceConfig] = field(default_factory=dict)
+    path: Path | None = None

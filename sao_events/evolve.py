@@ -1,0 +1,218 @@
+"""The fold of the log: one recorded event changes one state of the environment into the next.
+
+Folding a prefix of the log and going on later equals never having stopped. No graph is needed: what a rule compares
+is in the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sao_events import events as e
+from sao_events.events import Event, Recorded
+from sao_events.state import Attempt, Baseline, Failure, Job, NodeState, Run, TestState, World
+
+
+def evolve(world: World, recorded: Recorded) -> World:
+    """Apply one recorded event to `world`, in place, and return it. Total: an event about something unknown changes
+    nothing.
+    """
+    apply = _APPLY.get(type(recorded.event))
+    if apply is not None:
+        apply(world, recorded, recorded.event)
+    world.seq, world.at = recorded.seq, recorded.at
+    return world
+
+
+def _engine_started(world: World, recorded: Recorded, event: Event) -> None:
+    for run in world.runs.values():
+        for name in run.nodes:
+            _lost(world, run.id, name)
+    world.runs.clear()
+
+
+def _project_loaded(world: World, recorded: Recorded, event: e.ProjectLoaded) -> None:
+    world.project, world.commit, world.rejected = event.project, event.commit, None
+
+
+def _project_rejected(world: World, recorded: Recorded, event: e.ProjectRejected) -> None:
+    world.rejected = event
+
+
+def _data_landed(world: World, recorded: Recorded, event: e.DataLanded) -> None:
+    loads = world.loads.setdefault(event.source, set())
+    if event.load_id is not None:
+        if event.load_id in loads:
+            return
+        loads.add(event.load_id)
+    known = world.source(event.source)
+    loaded_at = recorded.at if event.loaded_at is None else event.loaded_at
+    if known.newest is None or loaded_at > known.newest:
+        world.sources[event.source] = replace(
+            known, version=known.version + 1, newest=loaded_at, rows=event.rows, event=recorded.seq
+        )
+
+
+def _relation_dropped(world: World, recorded: Recorded, event: e.RelationDropped) -> None:
+    _drop(world, event.node)
+
+
+def _drop(world: World, node: str) -> None:
+    state = world.node(node)
+    world.nodes[node] = replace(state, drops=state.drops + 1)
+
+
+def _state_cleared(world: World, recorded: Recorded, event: e.StateCleared) -> None:
+    if event.nodes is None:
+        world.clears_of_all += 1
+    for name in tuple(world.nodes) if event.nodes is None else event.nodes:
+        state = world.node(name) if event.nodes is not None else world.nodes[name]
+        world.nodes[name] = replace(state, clears=state.clears + 1, failure=None)
+
+
+def _job_requested(world: World, recorded: Recorded, event: e.JobRequested) -> None:
+    select = None if event.select is None else frozenset(event.select)
+    aware = event.state_aware and not event.full_refresh
+    world.jobs[event.job] = Job(event.job, event.name, event.due, select, aware, full_refresh=event.full_refresh)
+
+
+def _job_finished(world: World, recorded: Recorded, event: e.JobFinished) -> None:
+    world.jobs.pop(event.job, None)
+
+
+def _run_started(world: World, recorded: Recorded, event: e.RunStarted) -> None:
+    world.runs[event.run] = Run(event.run, recorded.at, event.nodes, event.tests, event.job)
+
+
+def _run_finished(world: World, recorded: Recorded, event: e.RunFinished) -> None:
+    run = world.runs.pop(event.run, None)
+    for name in run.nodes if run else ():
+        _lost(world, event.run, name)
+
+
+def _build_started(world: World, recorded: Recorded, event: e.BuildStarted) -> None:
+    if event.run not in world.runs:
+        return
+    attempt = Attempt(
+        event.run, event.reason, recorded.at, event.clock, event.observed, event.code, event.retries, event.advances
+    )
+    world.nodes[event.node] = replace(world.node(event.node), running=attempt, last=attempt)
+    for name in event.drops:
+        _drop(world, name)
+
+
+def _holder(world: World, run: str, node: str) -> Attempt | None:
+    """The attempt that `run` has under way on `node`: only the run that holds a node may record its result."""
+    running = world.node(node).running
+    return running if running is not None and running.run == run else None
+
+
+def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
+    attempt = _holder(world, event.run, event.node)
+    if attempt is None:
+        return
+    state = world.nodes[event.node]
+    world.nodes[event.node] = succeeded(state, attempt, recorded.at, event.seconds, event.same_content)
+    _answered(world, event.run, event.node)
+
+
+def _answered(world: World, run: str, node: str) -> None:
+    job = _job_of(world, run)
+    if job is not None:
+        world.jobs[job.id] = replace(job, done=job.done | {node})
+
+
+def _job_of(world: World, run: str) -> Job | None:
+    return world.jobs.get(world.runs[run].job or "") if run in world.runs else None
+
+
+def succeeded(
+    state: NodeState, attempt: Attempt, ended: float, seconds: float, same_content: bool = False
+) -> NodeState:
+    """The state after `attempt` succeeded at the instant `ended`, having taken `seconds` in dbt."""
+    first = state.built_code is None
+    same_content = same_content and not state.interrupted
+    keep = not first and (same_content or attempt.code == state.built_code)
+    baseline = Baseline(attempt.observed, attempt.clock, attempt.started, ended, attempt.reason, attempt.run, seconds)
+    return replace(
+        state,
+        version=state.version + (attempt.advances and (first or not same_content)),
+        builds=state.builds + 1,
+        code=state.code if keep else attempt.code,
+        built_code=attempt.code,
+        baseline=baseline,
+        previous=state.baseline,
+        failure=None,
+        running=None,
+        interrupted=False,
+        doubtful=False,
+    )
+
+
+def _node_failed(world: World, recorded: Recorded, event: e.NodeFailed) -> None:
+    attempt = _holder(world, event.run, event.node)
+    if attempt is not None:
+        state = world.nodes[event.node]
+        failure = Failure(attempt.observed, recorded.at, attempt.retries, state.drops, event.message, event.run)
+        world.nodes[event.node] = replace(state, failure=failure, running=None)
+        _answered(world, event.run, event.node)
+
+
+def _build_interrupted(world: World, recorded: Recorded, event: e.BuildInterrupted) -> None:
+    _lost(world, event.run, event.node)
+
+
+def _lost(world: World, run: str, node: str) -> None:
+    """The attempt of `run` on `node`, where one is under way, ended without a result."""
+    attempt = _holder(world, run, node)
+    if attempt is not None:
+        state = world.nodes[node]
+        interrupted = state.interrupted or attempt.advances
+        doubtful = state.doubtful or (state.built_code is not None and attempt.code != state.built_code)
+        world.nodes[node] = replace(state, running=None, interrupted=interrupted, doubtful=doubtful)
+
+
+def _test_finished(world: World, recorded: Recorded, event: e.TestFinished) -> None:
+    world.tests[event.test] = TestState(event.status, event.definition, event.seen, recorded.at, event.message)
+    job = _job_of(world, event.run)
+    if job is not None:
+        world.jobs[job.id] = replace(job, tested=job.tested | {event.test})
+    for name in event.fails:
+        state = world.node(name)
+        if state.failure is None and state.baseline is not None:
+            world.nodes[name] = _failed_by_test(state, recorded, event)
+
+
+def _failed_by_test(state: NodeState, recorded: Recorded, event: e.TestFinished) -> NodeState:
+    """A build whose test failed is recorded, the node counts as failed, and the baseline before it stands again."""
+    assert state.baseline is not None
+    mine = state.baseline.run == event.run
+    observed = state.baseline.observed
+    if not mine:
+        versions = {name: event.versions.get(name, version) for name, version in observed.versions.items()}
+        observed = replace(observed, versions=versions, clears=state.clears, drops=state.drops)
+    retries = state.last.retries if mine and state.last is not None else 0
+    message = f"test {event.test} failed" + (f": {event.message}" if event.message else "")
+    failure = Failure(observed, recorded.at, retries, state.drops, message, event.run)
+    return replace(state, failure=failure, baseline=state.previous if mine else state.baseline)
+
+
+_APPLY: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
+    e.EngineStarted: _engine_started,
+    e.ProjectLoaded: _project_loaded,
+    e.ProjectRejected: _project_rejected,
+    e.DataLanded: _data_landed,
+    e.RelationDropped: _relation_dropped,
+    e.StateCleared: _state_cleared,
+    e.JobRequested: _job_requested,
+    e.JobFinished: _job_finished,
+    e.RunStarted: _run_started,
+    e.RunFinished: _run_finished,
+    e.BuildStarted: _build_started,
+    e.NodeBuilt: _node_built,
+    e.NodeFailed: _node_failed,
+    e.BuildInterrupted: _build_interrupted,
+    e.TestFinished: _test_finished,
+}
