@@ -74,7 +74,10 @@ def test_the_description_is_of_the_routes_that_there_are(tmp_path: Path) -> None
     paths = {path: {method.upper() for method in methods} for path, methods in described["paths"].items()}
     routes = [route for route in app.routes if isinstance(route, Route)]
     assert len(routes) == len(app.routes)
-    assert paths == {route.path: (route.methods or set()) - {"HEAD"} for route in routes}
+    assert paths.keys() == {route.path.replace(":path", "") for route in routes}
+    for route in routes:  # which methods a webhook takes follows from who sends to it
+        if route.methods is not None:
+            assert paths[route.path] == route.methods - {"HEAD"}
 
 
 def test_the_manual_names_every_path_that_is_for_others() -> None:

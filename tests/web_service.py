@@ -78,7 +78,7 @@ class Service:
     def __init__(self, folder: Path, store: Store | None = None, *, loaded: Project | None = None) -> None:
         (folder / "token").write_text(f"{TOKEN}\n")
         (folder / "secret").write_text(f"{SECRET}\n")
-        hook = WebhookConfig("github", (Secret(file=folder / "secret"),))
+        hook = WebhookConfig("github", (Secret(file=folder / "secret"),), body_limit=100_000)
         self.config = Config(
             "test",
             DbtConfig(folder),

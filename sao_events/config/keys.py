@@ -13,7 +13,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "http": ("host", "port", "body_limit"),
     "data": ("tokens",),
     "data.tokens": ("env", "file"),
-    "webhooks.*": ("provider", "secrets"),
+    "webhooks.*": ("provider", "secrets", "body_limit", "repository"),
     "webhooks.*.secrets": ("env", "file"),
     "git": ("remote", "branch", "poll", "subdir"),
     "sources.*": ("static", "view"),

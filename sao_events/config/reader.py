@@ -12,7 +12,6 @@ from urllib.parse import quote
 from sao_events.config.keys import KEYS
 from sao_events.config.values import (
     DEFAULTS,
-    PROVIDERS,
     Config,
     DbtConfig,
     GitConfig,
@@ -22,12 +21,14 @@ from sao_events.config.values import (
     WebhookConfig,
 )
 from sao_events.errors import ConfigError, PolicyError
+from sao_events.inputs.providers import PROVIDERS
 from sao_events.policy import Settings, read_policy
 from sao_events.windows import parse_duration
 from sao_events.yamltext import Block, nearest, plain
 
 PROJECT_FILE = "dbt_project.yml"
 _SIZES = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+_ENDPOINT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", re.ASCII)
 _SIZE = re.compile(r"(\d+)\s*([a-zA-Z]*)")
 
 
@@ -57,7 +58,7 @@ class Reader:
             settings=self._settings(self._block(block, "decisions")),
             http=self._http(self._block(block, "http")),
             data_tokens=self._secrets(self._block(block, "data"), "tokens", "data.tokens"),
-            webhooks={name: self._webhook(hook) for name, hook in self._named(block, "webhooks")},
+            webhooks={name: self._webhook(name, hook) for name, hook in self._named(block, "webhooks")},
             git=self._git(self._block(block, "git")) if self._block(block, "git") else None,
             sources={name: self._source(source) for name, source in self._named(block, "sources")},
             path=path,
@@ -114,13 +115,17 @@ class Reader:
         port = port_number(str(block.get("port", "8181")), f"{self.place}:{block.line_of('port')}: http.port")
         return HttpConfig(self._text(block, "host") or "127.0.0.1", port, self._size(block, "body_limit", 1_000_000))
 
-    def _webhook(self, block: Block) -> WebhookConfig:
+    def _webhook(self, name: str, block: Block) -> WebhookConfig:
+        if not _ENDPOINT.fullmatch(name):
+            wrong = f"webhooks.{name[:80]}: the name is part of an address: letters, digits, ., _ and -, at most 64"
+            raise ConfigError(f"{self.place}:{block.line}: {wrong}")
         block.expect(self.place, KEYS["webhooks.*"], needs=("provider", "secrets"))
-        provider = block.choice(self.place, "provider", PROVIDERS)
+        provider = block.choice(self.place, "provider", tuple(PROVIDERS))
         secrets = self._secrets(block, "secrets", "webhooks.*.secrets")
         if not secrets:
             raise self._error(block, "secrets", "a webhook needs at least one secret: nobody else may send to it")
-        return WebhookConfig(provider, secrets)
+        limit = self._size(block, "body_limit", 0) or None
+        return WebhookConfig(provider, secrets, limit, self._text(block, "repository"))
 
     def _git(self, block: Block) -> GitConfig:
         remote = self._text(block, "remote")

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from sao_events.errors import ConfigError
 from sao_events.policy import Settings
 
-PROVIDERS: tuple[Literal["github"], ...] = ("github",)
 DEFAULTS = Settings(settle=2.0, attempts=2, backoff=60.0)
 
 
@@ -66,10 +65,14 @@ class HttpConfig:
 
 @dataclass(frozen=True, slots=True)
 class WebhookConfig:
-    """A git host that reports pushes to `/webhooks/<name>`. One of `secrets` must verify a delivery."""
+    """Who sends to `/webhooks/<name>`. One of `secrets` must verify a delivery, of at most `body_limit` bytes (None:
+    what the provider sends at most). Of a git host, pushes to `repository` count (None: to that of `git.remote`).
+    """
 
-    provider: Literal["github"]
+    provider: str
     secrets: tuple[Secret, ...]
+    body_limit: int | None = None
+    repository: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from sao_events.web.gather import Gather
 from sao_events.web.guard import Guard, Rate, names_of
 from sao_events.web.live import Live
 from sao_events.web.page import Page
-from sao_events.web.receive import CodeEvents, DataEvents, Webhooks
+from sao_events.web.receive import CodeEvents, DataEvents
+from sao_events.web.webhooks import Webhooks
 
 
 def create_app(
@@ -35,8 +36,10 @@ def create_app(
     tokens = Keys(service.config.data_tokens, now)
     gather = Gather(service)
     data = DataEvents(service, tokens, gather)
+    webhooks = Webhooks(service, now, gather)
     routes = [
-        Route("/webhooks/{name}", Webhooks(service, now, gather), methods=["POST"]),
+        Route("/webhooks/{name}", webhooks),
+        Route("/webhooks/{name}/{rest:path}", webhooks),
         Route("/events/data", data, methods=["POST"]),
         Route("/events/code", CodeEvents(service, tokens, gather), methods=["POST"]),
         Route("/api/status", api.status),

@@ -100,7 +100,7 @@ class Guard:
             after = {"retry-after": str(ceil(wait)), "connection": "close"}
             refusal = problem(429, "too many requests", "send fewer, or many events in one request", after)
             await refusal(scope, receive, secured)
-        elif self.hosts is not None and scope["method"] != "POST" and _host(scope) not in self.hosts:
+        elif self.hosts is not None and _is_read(scope) and _host(scope) not in self.hosts:
             refusal = problem(
                 400, "unknown host", "ask for it as localhost, or set http.host to the name it is reached by"
             )
@@ -115,6 +115,10 @@ class Guard:
                 raise
         else:
             await self.app(scope, receive, secured)
+
+
+def _is_read(scope: Scope) -> bool:
+    return scope["method"] != "POST" and not scope["path"].startswith("/webhooks/")
 
 
 def _host(scope: Scope) -> str | None:

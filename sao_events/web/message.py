@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from starlette.types import Message, Receive, Scope
 
@@ -11,39 +12,40 @@ from sao_events.web.answers import Problem
 
 SECONDS, DRAIN, DRAIN_SECONDS = 15.0, 8_000_000, 2.0
 CLOSE = {"connection": "close"}
-READ = (
-    b"authorization",
-    b"content-encoding",
-    b"content-length",
-    b"content-type",
-    b"expect",
-    b"idempotency-key",
-    b"x-github-event",
-    b"x-hub-signature-256",
-)
 
 
 class Head:
-    """The headers of a request that are read here, of the names in `READ`."""
+    """The headers of a request, each with its one value."""
 
     def __init__(self, scope: Scope) -> None:
-        """Raises Malformed where one of them is there twice: then nobody can say which is meant."""
         found = scope["headers"]
         self._values: dict[bytes, bytes] = dict(found)
+        self.repeated: frozenset[bytes] = frozenset()
         if len(self._values) < len(found):
-            names = [name for name, _ in found]
-            if twice := [name for name in READ if names.count(name) > 1]:
-                raise Malformed(f"the header {twice[0].decode()} is there more than once", hint="send it once")
+            names = Counter(name for name, _ in found)
+            self.repeated = frozenset(name for name, times in names.items() if times > 1)
 
     def get(self, name: bytes) -> str | None:
-        """The header `name` (lower case) as it came; None where it is not there."""
+        """The header `name` (lower case) as it came; None where it is not there. Raises Malformed where it is there
+        twice: then nobody can say which is meant.
+        """
+        if name in self.repeated:
+            raise Malformed(f"the header {name.decode('latin-1')} is there more than once", hint="send it once")
         value = self._values.get(name)
         return None if value is None else value.decode("latin-1")
 
+    def all(self) -> dict[str, str]:
+        """Every header by its name; of one that is there more than once the last."""
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._values.items()}
 
-async def read_body(head: Head, receive: Receive, limit: int, seconds: float = SECONDS) -> bytes:
-    """The whole body, of at most `limit` bytes, or Problem: 413 for more, 408 where it takes more than `seconds`."""
-    if head.get(b"content-encoding") not in (None, "", "identity"):
+
+async def read_body(
+    head: Head, receive: Receive, limit: int, seconds: float = SECONDS, *, compressed: bool = False
+) -> bytes:
+    """The whole body as it came, of at most `limit` bytes, or Problem: 413 for more, 408 where it takes more than
+    `seconds`, 415 for one that is compressed, unless `compressed`.
+    """
+    if not compressed and head.get(b"content-encoding") not in (None, "", "identity"):
         raise Problem(415, "the body is compressed", hint="send it as it is", headers=CLOSE)
     declared = _declared(head)
     if declared > limit:

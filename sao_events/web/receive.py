@@ -5,19 +5,18 @@ Plain ASGI applications, one for each endpoint: this is the path that must stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from sao_events.events import Recorded
-from sao_events.inputs import github
 from sao_events.inputs.data import check_key, read_landings
 from sao_events.inputs.git import is_nothing, read_hint
 from sao_events.inputs.strict import UnknownForm, media_type, read_json
 from sao_events.ports import Draft
 from sao_events.web.access import Keys, require_bearer
-from sao_events.web.answers import Problem, send_json
+from sao_events.web.answers import send_json
 from sao_events.web.backend import Backend
 from sao_events.web.gather import Gather
 from sao_events.web.message import Head, read_body
@@ -63,38 +62,6 @@ class CodeEvents:
             return
         draft = Draft(event, self.backend.clock.now(), f"code/request/{key}" if key else None, "code")
         recorded = await self.gather.record([draft])
-        await send_json(send, _status(recorded), {"events": [_told(item) for item in recorded]})
-
-
-class Webhooks:
-    """POST /webhooks/{name}: pushes, as a git host reports them. Which host it is follows from the configuration."""
-
-    def __init__(self, backend: Backend, now: Callable[[], float], gather: Gather) -> None:
-        self.backend, self.gather = backend, gather
-        self.keys = {name: Keys(hook.secrets, now) for name, hook in backend.config.webhooks.items()}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """202 when a push was recorded, 200 for what is known or asks for nothing, 401 for a wrong signature."""
-        name, head = scope["path_params"]["name"], Head(scope)
-        if name not in self.keys:
-            raise Problem(404, "no such webhook", hint="its name is that under webhooks in sao.yml")
-        secrets = self.keys[name].values()
-        if not secrets:
-            raise Problem(
-                403, "this webhook is not open: its secret is not set", hint="set what its entry in sao.yml names"
-            )
-        body = await read_body(head, receive, self.backend.config.http.body_limit)
-        if not github.verify(secrets, body, head.get(github.SIGNATURE_HEADER.encode())):
-            hint = "the secret in GitHub's settings must be the one that is configured here"
-            raise Problem(401, "the signature is missing or not valid", hint=hint)
-        event = head.get(github.EVENT_HEADER.encode())
-        said = github.read(event, head.get(b"content-type"), body)
-        git = self.backend.config.git
-        said = github.asked(said, git.remote if git else None, git.branch if git else None)
-        if isinstance(said, github.Ignored):
-            await send_json(send, 200, {"ignored": said.reason})
-            return
-        recorded = await self.gather.record([said.draft(self.backend.clock.now(), f"webhook {name}")])
         await send_json(send, _status(recorded), {"events": [_told(item) for item in recorded]})
 
 
