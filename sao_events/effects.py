@@ -7,7 +7,8 @@ asked for by a job is followed to the builds that answer it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
 from sao_events import events as e
 from sao_events.events import Observed, Recorded
@@ -17,6 +18,8 @@ from sao_events.state import World
 
 Graphs = Callable[[str], Graph]
 NOTHING = Observed("")
+# What stood before an event: the versions of the sources that it is about, or the project in force.
+_Before: TypeAlias = Mapping[str, int] | str | None
 
 
 class Effects:
@@ -50,20 +53,19 @@ class Effects:
                 self._spread(recorded, before)
         return self.found
 
-    def _before(self, recorded: Recorded) -> int | str | None:
+    def _before(self, recorded: Recorded) -> _Before:
         event = recorded.event
         if isinstance(event, e.DataLanded):
-            return self.world.source(event.source).version
+            return {name: self.world.source(name).version for name in (event.source, *event.together)}
         return self.world.project
 
-    def _start(self, recorded: Recorded, before: int | str | None) -> None:
+    def _start(self, recorded: Recorded, before: _Before) -> None:
         event = recorded.event
-        if isinstance(event, e.DataLanded):
-            version = self.world.source(event.source).version
-            if version != before:
-                self.versions[event.source] = version
+        if isinstance(before, Mapping):
+            now = {name: self.world.source(name).version for name in before}
+            self.versions |= {name: version for name, version in now.items() if version != before[name]}
         elif isinstance(event, e.ProjectLoaded):
-            self._changed(before if isinstance(before, str) else None, event.project)
+            self._changed(before, event.project)
         elif isinstance(event, e.StateCleared):
             self.asked = set(self.world.nodes if event.nodes is None else event.nodes)
         elif isinstance(event, e.RelationDropped):
@@ -107,7 +109,7 @@ class Effects:
             self.recoded.add((event.run, event.node))
         return fresh or code or event.node in self.asked or event.run in self.runs
 
-    def _spread(self, recorded: Recorded, before: int | str | None) -> None:
+    def _spread(self, recorded: Recorded, before: _Before) -> None:
         event = recorded.event
         if isinstance(event, (e.ProjectLoaded, e.ProjectRejected)) and self.pushed:
             self.pushed = False

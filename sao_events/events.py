@@ -76,12 +76,24 @@ class CodePushed(Event):
 class DataLanded(Event):
     """New data in a source. Load ids are compared per source; `loaded_at` is the event's own time where it is not
     given.
+
+    `partial`: the loader did not come to a good end. Without `counts` it is on record and makes nothing new. What
+    belongs to the load `load` is new once every source in `together` has landed under the same load id. `size` in
+    bytes; `replaces`: the whole content was exchanged; `scope`: what the sender spoke of, a `table`, `schema` or
+    `connection`.
     """
 
     source: str
     load_id: str | None = None
     loaded_at: float | None = None
     rows: int | None = None
+    partial: bool = False
+    counts: bool = True
+    load: str | None = None
+    together: tuple[str, ...] = ()
+    size: int | None = None
+    replaces: bool | None = None
+    scope: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

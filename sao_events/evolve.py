@@ -6,13 +6,28 @@ is in the events.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from sao_events import events as e
 from sao_events.events import Event, Recorded
-from sao_events.state import Attempt, Baseline, Failure, Job, NodeState, Run, TestState, World
+from sao_events.state import (
+    Attempt,
+    Baseline,
+    Failure,
+    Held,
+    Job,
+    Landed,
+    NodeState,
+    Run,
+    SourceState,
+    TestState,
+    World,
+)
+
+INCOMPLETE = 1000  # loads of one name that are waited for at once
+NOT_YET = "\x00"  # in no load id
 
 
 def evolve(world: World, recorded: Recorded) -> World:
@@ -42,17 +57,72 @@ def _project_rejected(world: World, recorded: Recorded, event: e.ProjectRejected
 
 
 def _data_landed(world: World, recorded: Recorded, event: e.DataLanded) -> None:
-    loads = world.loads.setdefault(event.source, set())
-    if event.load_id is not None:
-        if event.load_id in loads:
-            return
-        loads.add(event.load_id)
-    known = world.source(event.source)
     loaded_at = recorded.at if event.loaded_at is None else event.loaded_at
-    if known.newest is None or loaded_at > known.newest:
-        world.sources[event.source] = replace(
-            known, version=known.version + 1, newest=loaded_at, rows=event.rows, event=recorded.seq
-        )
+    landed = Landed(recorded.seq, loaded_at, event.load_id, event.rows, event.partial, event.counts)
+    if event.partial and (event.together or not event.counts):
+        _hold(world, event.source, Held("partial", landed))
+    elif event.load_id is not None and event.together and event.load is not None:
+        if _is_first(world, event):
+            _gather(world, event, event.load, event.load_id, landed)
+    elif not event.counts:
+        _hold(world, event.source, Held("empty", landed))
+    elif _is_first(world, event):
+        _count(world, event.source, landed)
+
+
+def _is_first(world: World, event: e.DataLanded) -> bool:
+    """Whether the load is told of for the first time. What is said of a part of it, or of no rows, is not yet it."""
+    if event.load_id is None:
+        return True
+    loads = world.loads.setdefault(event.source, set())
+    told = event.load_id + ("" if event.counts and not event.partial else NOT_YET)
+    first = told not in loads
+    loads.add(told)
+    return first
+
+
+def _gather(world: World, event: e.DataLanded, load: str, load_id: str, landed: Landed) -> None:
+    """A landing that is new only together with others: count them all once the last of them is there."""
+    loads = world.incomplete.setdefault(load, {})
+    arrived = loads.setdefault(load_id, {})
+    arrived[event.source] = landed
+    _hold(world, event.source, Held("incomplete", landed, load))
+    if arrived.keys() >= set(event.together):
+        _complete(world, loads.pop(load_id))
+    elif len(loads) > INCOMPLETE:
+        _complete(world, loads.pop(next(iter(loads))))  # nobody waits for it any more; in doubt, it is new
+    if not loads:
+        del world.incomplete[load]
+
+
+def _complete(world: World, arrived: Mapping[str, Landed]) -> None:
+    for source, landed in arrived.items():
+        if landed.counts:
+            _count(world, source, landed)
+        else:
+            _hold(world, source, Held("empty", landed))
+
+
+def _hold(world: World, source: str, held: Held) -> None:
+    known = world.source(source)
+    if known.newest is None or held.landed.loaded_at > known.newest:
+        world.sources[source] = replace(known, held=held)
+
+
+def _count(world: World, source: str, landed: Landed) -> None:
+    known = world.source(source)
+    if known.newest is not None and landed.loaded_at <= known.newest:
+        return
+    held = known.held if known.held and known.held.landed.loaded_at > landed.loaded_at else None
+    world.sources[source] = SourceState(
+        version=known.version + 1,
+        newest=landed.loaded_at,
+        rows=landed.rows,
+        event=landed.event,
+        load_id=landed.load_id,
+        partial=landed.partial,
+        held=held,
+    )
 
 
 def _relation_dropped(world: World, recorded: Recorded, event: e.RelationDropped) -> None:

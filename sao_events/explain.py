@@ -176,7 +176,10 @@ def _code_pushed(event: e.CodePushed, names: Names) -> str:
 def _data_landed(event: e.DataLanded, names: Names) -> str:
     rows = f", {event.rows} rows" if event.rows is not None else ""
     load = f", load {event.load_id}" if event.load_id is not None else ""
-    return f"new data in {_named(event.source, names)}{load}{rows}"
+    what = "part of a load" if event.partial else "new data" if event.counts else "a load of nothing"
+    only = "" if event.counts else "; it does not count as new"
+    whole = f", of {listed(event.together, names)} together" if event.together else ""
+    return f"{what} in {_named(event.source, names)}{load}{rows}{whole}{only}"
 
 
 def _cleared(event: e.StateCleared, names: Names) -> str:

@@ -172,12 +172,17 @@ class Causes:
     def _newer(self, feed: str, versions: Mapping[str, Any], before: int | None = None) -> dict[str, Any]:
         """A source or stored node that has newer data: the landing, or the build with what led to it."""
         if feed in self.graph.sources:
-            last = self.world.source(feed).event
-            upto = before if before is not None else last + 1 if last is not None else None
-            landed = self.find(["DataLanded"], feed, before=upto, limit=1)
-            return self._cause("data", feed, next(iter(landed), None), **versions)
+            return self._cause("data", feed, self._landing(feed, before), **versions)
         built = self.find(["NodeBuilt"], feed, before=before, limit=1)
         return self._cause("build", feed, next(iter(built), None), **versions, because=self._built(feed))
+
+    def _landing(self, source: str, before: int | None) -> Recorded | None:
+        """The last landing in `source` before that place in the log which can have made it new."""
+        last = self.world.source(source).event
+        upto = before if before is not None else last + 1 if last is not None else None
+        found = self.find(["DataLanded"], source, before=upto, limit=1 if before is None else 20)
+        counted = (item for item in found if isinstance(item.event, e.DataLanded) and item.event.counts)
+        return next(counted, found[0] if found else None)
 
     def _built(self, node: str) -> list[dict[str, Any]]:
         """What led to the last successful build of `node`."""

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
 from sao_events import checks
 from sao_events.decide import Action, Decision
+from sao_events.evidence import Evidence
 from sao_events.explain import Names, explain
 from sao_events.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
 from sao_events.plan import Plan, decide
 from sao_events.policy import Settings
 from sao_events.project import Project
-from sao_events.state import World
+from sao_events.state import Held, Landed, SourceState, World
 
 __all__ = [
-    "Find", "View", "builds", "event_object", "failing_tests", "header", "iso", "names", "node_object", "plain",
-    "plan_object", "resolve_node", "resolve_source", "run_object", "runs", "sources", "status", "why",
+    "Find", "View", "builds", "event_object", "evidence_in", "failing_tests", "header", "iso", "names", "node_object",
+    "plain", "plan_object", "resolve_node", "resolve_source", "run_object", "runs", "sources", "status", "why",
 ]  # fmt: skip
 
 
@@ -139,9 +140,24 @@ def sources(view: View) -> list[dict[str, Any]]:
     found = []
     for source in view.project.graph.sources.values() if view.project else ():
         state = view.world.source(source.id)
-        seen = {"version": state.version, "loaded_at": iso(state.newest), "rows": state.rows, "event": state.event}
-        found.append({"source": source.id, "name": source.name, "static": source.static, "view": source.view, **seen})
+        seen = {"version": state.version, "loaded_at": iso(state.newest), **_load(state), "event": state.event}
+        kind = {"static": source.static, "view": source.view}
+        held = _held(view.world, source.id, state.held) if state.held else None
+        found.append({"source": source.id, "name": source.name, **kind, **seen, "held": held})
     return found
+
+
+def _load(state: SourceState | Landed) -> dict[str, Any]:
+    return {"load_id": state.load_id, "rows": state.rows, "partial": state.partial}
+
+
+def _held(world: World, source: str, held: Held) -> dict[str, Any]:
+    """A landing that made nothing new: why, and what else has landed of its load."""
+    landed = held.landed
+    beside = world.incomplete.get(held.load or "", {}).get(landed.load_id or "", {})
+    others = [name for name in beside if name != source]
+    seen = {"loaded_at": iso(landed.loaded_at), **_load(landed), "event": landed.event}
+    return {"why": held.why, "load": held.load, **seen, "landed_too": others}
 
 
 def failing_tests(view: View) -> list[dict[str, Any]]:
@@ -197,6 +213,16 @@ def resolve_source(project: Project, name: str) -> str | list[str]:
     if len(same) == 1:
         return same[0]
     return same or get_close_matches(name, [source.name for source in project.graph.sources.values()], n=3)
+
+
+def evidence_in(project: Project, rules: Evidence) -> Evidence:
+    """`rules` with the ids of the sources that its loads name; names that the project does not have are left out."""
+    loads = {}
+    for name, sources in rules.loads.items():
+        ids = [found for source in sources if isinstance(found := resolve_source(project, source), str)]
+        if ids:
+            loads[name] = tuple(ids)
+    return replace(rules, loads=loads)
 
 
 def _spellings(source_id: str, name: str, relation: str | None) -> set[str]:

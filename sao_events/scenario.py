@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sao_events.config.landings import EVIDENCE_KEYS, read_evidence
 from sao_events.decide import Reason
 from sao_events.errors import ConfigError, GraphError, PolicyError
+from sao_events.evidence import Evidence
 from sao_events.graph import Graph
 from sao_events.lineage import Code, Reading, digest
 from sao_events.nodes import KINDS, Node, Source, Test
@@ -29,7 +31,8 @@ CONFIG_KEYS = (
 )  # fmt: skip
 CHANGES = ("sql", "cosmetic", "config", "add_column", "is_incremental_block", "volatile", "revert")
 EVENT_KEYS = {
-    "load": (), "land": ("load_id", "loaded_at", "rows"), "edit": ("change", "column"), "policy": ("config",),
+    "load": (), "land": ("load_id", "loaded_at", "rows", "partial"), "edit": ("change", "column"),
+    "policy": ("config",),
     "fail": ("times",), "fail_test": ("times", "severity"), "drop": (), "clear": (),
     "job": ("select", "state_aware"), "crash": (), "same_output": ("times",),
 }  # fmt: skip
@@ -80,6 +83,7 @@ class Scenario:
     expected: Expected
     place: str
     line: int
+    evidence: Evidence
     adapter: str = "scenario"
     texts: dict[str, Text] = field(default_factory=dict)
     loaded: dict[str, Text] = field(default_factory=dict)
@@ -224,6 +228,7 @@ def _scenario(block: Block, place: str) -> Scenario:
         expected,
         place,
         block.line,
+        _evidence(block.block(place, "settings"), place, [source.id for source in sources]),
         str(block.get("adapter", "scenario")),
     )
     scenario.project()
@@ -244,7 +249,7 @@ def _start(block: Block, place: str) -> float:
 
 def _settings(block: Block, place: str) -> tuple[Settings, float]:
     keys = ("trigger", "code_changes", "build_duration", "settle", "retries", "max_concurrent_runs", "default_config")
-    block.expect(place, keys)
+    block.expect(place, (*keys, *EVIDENCE_KEYS))
     retries = block.block(place, "retries")
     retries.expect(place, ("attempts", "backoff"))
     made = Settings(
@@ -257,6 +262,13 @@ def _settings(block: Block, place: str) -> tuple[Settings, float]:
         default_config=config_of(block, "default_config", place),
     )
     return made, seconds(block.get("build_duration", "0s"), place)
+
+
+def _evidence(block: Block, place: str, sources: list[str]) -> Evidence:
+    found = read_evidence(block, place)
+    for names in found.loads.values():
+        _among(names, sources, "loads: there is no source", place, block.line_of("loads"))
+    return found
 
 
 def _nodes(blocks: Mapping[str, Block], place: str) -> tuple[list[Source], dict[str, Block]]:
@@ -304,6 +316,8 @@ def _happening(
     if kind == "policy":
         block.expect(place, tuple(block), needs=("config",))
         values["config"] = config_of(block, "config", place)
+    if kind == "land":
+        values["partial"] = truth(block, "partial", place)
     if "rows" in block:
         values["rows"] = block.number(place, "rows", 0)
     if kind == "fail_test":

@@ -180,7 +180,8 @@ class Simulation:
     def _on_land(self, subject: str, values: Mapping[str, Any]) -> None:
         load_id = str(values["load_id"]) if "load_id" in values else None
         rows = int(values["rows"]) if "rows" in values else None
-        self._append(e.DataLanded(subject, load_id, values.get("loaded_at"), rows))
+        landed = e.DataLanded(subject, load_id, values.get("loaded_at"), rows, values["partial"])
+        self._append(self.scenario.evidence.judged(landed))
 
     def _on_edit(self, subject: str, values: Mapping[str, Any]) -> None:
         self.scenario.edit(subject, values["change"], str(values["column"]) if "column" in values else None)

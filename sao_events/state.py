@@ -88,15 +88,39 @@ class NodeState:
 
 
 @dataclass(frozen=True, slots=True)
+class Landed:
+    """A landing as it was recorded: its place in the log, when its data is from, and what its loader knows of it."""
+
+    event: int
+    loaded_at: float
+    load_id: str | None = None
+    rows: int | None = None
+    partial: bool = False
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A landing that made nothing new. `why`: `empty`, `partial`, or `incomplete`, while its load waits for others."""
+
+    why: str
+    landed: Landed
+    load: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceState:
     """`version` counts the loads that brought new data; `newest` is the latest load time; `event` the place in the
-    log of the last.
+    log of the last, of which `rows`, `load_id` and `partial` are. `held`: a later landing that made nothing new.
     """
 
     version: int = 0
     newest: float | None = None
     rows: int | None = None
     event: int | None = None
+    load_id: str | None = None
+    partial: bool = False
+    held: Held | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +177,9 @@ NEW_SOURCE = SourceState()
 
 @dataclass(slots=True)
 class World:
-    """The folded log up to `seq`. Owned by whoever folds it: `evolve` changes it in place."""
+    """The folded log up to `seq`. Owned by whoever folds it: `evolve` changes it in place. `incomplete`: by load, load
+    id and source, what has landed of loads that are new only as a whole.
+    """
 
     seq: int = 0
     at: float = 0.0
@@ -163,6 +189,7 @@ class World:
     nodes: dict[str, NodeState] = field(default_factory=dict)
     sources: dict[str, SourceState] = field(default_factory=dict)
     loads: dict[str, set[str]] = field(default_factory=dict)
+    incomplete: dict[str, dict[str, dict[str, Landed]]] = field(default_factory=dict)
     tests: dict[str, TestState] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)

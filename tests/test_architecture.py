@@ -26,6 +26,7 @@ CORE = (
     "lineage",
     "policy",
     "events",
+    "evidence",
     "falling",
     "nodes",
     "graph",

@@ -267,7 +267,7 @@ def keys_in(text: str) -> set[str]:
             if isinstance(item, Block):
                 for key, inner in item.items():
                     here = f"{path}.{key}" if path else key
-                    here = f"{path}.*" if path in ("webhooks", "sources") else here
+                    here = f"{path}.*" if f"{path}.*" in KEYS else here
                     found.add(here)
                     if here not in ("project.vars", "decisions.default.freshness", "decisions.default.state"):
                         walk(inner, here)

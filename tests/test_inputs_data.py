@@ -15,12 +15,12 @@ from sao_events.inputs.data import (
     MOST,
     ROWS,
     TEXT_LENGTH,
-    Landing,
     check_key,
     read_instant,
     read_landings,
     unknown_source,
 )
+from sao_events.inputs.landing import Landing
 from sao_events.inputs.strict import Malformed, Refused
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()

@@ -61,6 +61,7 @@ FULL = (
     e.CodePushed("main", "c2", ("models/a.sql",)),
     e.DataLanded("source.x", "load-1", 500.0, 7),
     e.DataLanded("source.y"),
+    e.DataLanded("source.y", "load-2", load="shop", together=("source.x", "source.y")),
     e.JobRequested("job-1", "nightly", 900.0, ("model.a", "model.b"), False),
     e.JobRequested("job-2", "all", 900.0),
     e.JobRequested("job-3", "ends", 900.0),

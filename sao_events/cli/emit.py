@@ -30,6 +30,7 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     data.add_argument("--load-id", metavar="ID", help="the loader's name for this load: the same one counts once")
     data.add_argument("--loaded-at", metavar="TIME", help="when it was loaded, 2026-01-31T08:00:00Z (default: now)")
     data.add_argument("--rows", type=int, metavar="N", help="how many rows it brought")
+    data.add_argument("--partial", action="store_true", help="it broke off after it had written some of it")
     code = add_command(
         what, "code", emit_code, "say that the code has changed: the project is looked up", EMIT_EXAMPLES
     )
@@ -45,12 +46,15 @@ def emit_data(context: Context) -> int:
     """Append the landing of new data in a source. Raises UsageError for a source that is not there."""
     args, now = context.args, context.clock.now()
     body = {"source": args.source, "load_id": args.load_id, "loaded_at": args.loaded_at, "rows": args.rows}
+    body |= {"status": "partial"} if args.partial else {}
     [landing] = read_landings(body, now)
     with opened(context.config) as record:
-        found = report.resolve_source(record.known(), args.source)
+        project = record.known()
+        found = report.resolve_source(project, args.source)
         if not isinstance(found, str):
             raise unknown_source(args.source, found)
-        return _append(context, record.store, landing.draft(found, now, None, SENDER), report.names(record.project))
+        rules = report.evidence_in(project, context.config.evidence)
+        return _append(context, record.store, landing.draft(found, now, None, SENDER, rules), report.names(project))
 
 
 def emit_code(context: Context) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -79,10 +79,26 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
     for node in answer["nodes"]:
         if node["failure"]:
             out.line(f"{node['name']} failed: {_first(node['failure']['message'])}", "red")
+    for source in answer["sources"]:
+        for line in _held(source):
+            out.line(line, "yellow")
     for test in answer["tests"]:
         out.line(f"test {test['name']}: {test['status']} {_first(test['message'])}".rstrip(), "red")
     for warning in answer["warnings"]:
         out.line(f"warning: {warning}", "yellow")
+
+
+def _held(source: Mapping[str, Any]) -> Iterator[str]:
+    """What landed in a source since and made nothing new."""
+    held = source["held"]
+    if held is None:
+        return
+    load = f" {held['load_id']}" if held["load_id"] else ""
+    if held["why"] == "incomplete":
+        yield f"{source['name']}: load{load} has landed and counts when the rest of {held['load']} has"
+    else:
+        what = "brought no rows" if held["why"] == "empty" else "broke off"
+        yield f"{source['name']}: load{load} {what}; it does not count as new"
 
 
 def _first(text: str | None) -> str:

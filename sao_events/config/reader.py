@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sao_events.config.keys import KEYS
+from sao_events.config.landings import read_evidence
 from sao_events.config.values import (
     DEFAULTS,
     Config,
@@ -58,6 +59,7 @@ class Reader:
             settings=self._settings(self._block(block, "decisions")),
             http=self._http(self._block(block, "http")),
             data_tokens=self._secrets(self._block(block, "data"), "tokens", "data.tokens"),
+            evidence=read_evidence(self._block(block, "data"), self.place),
             webhooks={name: self._webhook(name, hook) for name, hook in self._named(block, "webhooks")},
             git=self._git(self._block(block, "git")) if self._block(block, "git") else None,
             sources={name: self._source(source) for name, source in self._named(block, "sources")},

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sao_events.errors import ConfigError
+from sao_events.evidence import Evidence
 from sao_events.policy import Settings
 
 DEFAULTS = Settings(settle=2.0, attempts=2, backoff=60.0)
@@ -103,6 +104,7 @@ class Config:
     settings: Settings = DEFAULTS
     http: HttpConfig = HttpConfig()
     data_tokens: tuple[Secret, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
     webhooks: Mapping[str, WebhookConfig] = field(default_factory=dict)
     git: GitConfig | None = None
     sources: Mapping[str, SourceConfig] = field(default_factory=dict)

@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sao_events.events import DataLanded
+from sao_events.inputs.landing import Landing, Place
 from sao_events.inputs.strict import Malformed, Refused, shown
-from sao_events.ports import Draft
 
 MOST, TEXT_LENGTH, ROWS = 1000, 256, 2**63 - 1
 AHEAD = 300.0
-KEYS = ("source", "sources", "load_id", "loaded_at", "rows")
+KEYS = ("source", "sources", "relation", "load_id", "loaded_at", "rows", "bytes", "status")
+STATUSES = ("success", "partial", "failed")
 EXAMPLE = (
     'send {"source": "raw.orders"}, with load_id, loaded_at, rows if known; or {"sources": [...]}; or a list of these'
 )
+_PART = re.compile(r"""((?:"[^"]*"|`[^`]*`|\[[^]]*\]|[^."`[])*+)\.""")
+_NAME = re.compile(f"(?:{_PART.pattern})++")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Landing:
-    """New data in a source, which `source` names as the sender does. `loaded_at` is UTC epoch seconds."""
-
-    source: str
-    load_id: str | None = None
-    loaded_at: float | None = None
-    rows: int | None = None
-
-    def draft(self, source: str, at: float, header: str | None, sender: str) -> Draft:
-        """The event to be appended for the source with the id `source`. `header` is the request's Idempotency-Key,
-        which counts where there is no load id.
-        """
-        event = DataLanded(source, self.load_id, self.loaded_at, self.rows)
-        return Draft(event, at, _key(source, self.load_id, header), sender)
-
-
 def read_landings(body: Any, now: float) -> list[Landing]:
-    """What a body says, at least one and at most `MOST`. Raises Malformed, or Refused for a load time more than `AHEAD`
-    seconds after `now`: it would make the loads that follow look old.
+    """What a body says of at least one and at most `MOST` sources; loads that failed are left out.
+
+    Raises Malformed, or Refused for a load time more than `AHEAD` seconds after `now`: it would make the loads that
+    follow look old.
     """
     items = body if isinstance(body, list) else [body]
     found = [landing for item in items for landing in _landings(item, now)]
@@ -48,7 +34,7 @@ def read_landings(body: Any, now: float) -> list[Landing]:
         raise Malformed("no source is named", hint=EXAMPLE)
     if len(found) > MOST:
         raise Malformed(f"{len(found)} sources in one request", hint=f"send at most {MOST} at once")
-    return found
+    return [landing for landing in found if landing is not None]
 
 
 def check_key(header: str | None) -> str | None:
@@ -75,7 +61,7 @@ def read_instant(value: object) -> float:
     raise Malformed(f"loaded_at {shown(value)} is not an instant", hint=hint)
 
 
-def _landings(item: Any, now: float) -> list[Landing]:
+def _landings(item: Any, now: float) -> list[Landing | None]:
     shared = _checked(item)
     if "sources" not in shared:
         return [_landing(shared, now)]
@@ -95,12 +81,43 @@ def _checked(item: Any) -> dict[str, Any]:
     return dict(item)
 
 
-def _landing(item: Mapping[str, Any], now: float) -> Landing:
-    source = item.get("source")
-    if not isinstance(source, str) or not 0 < len(source) <= TEXT_LENGTH * 4:
-        raise Malformed("source is not a name", hint=EXAMPLE)
-    loaded_at = _loaded_at(item.get("loaded_at"), now)
-    return Landing(source, _load_id(item.get("load_id")), loaded_at, _rows(item.get("rows")))
+def _landing(item: Mapping[str, Any], now: float) -> Landing | None:
+    source, relation, status = item.get("source"), item.get("relation"), item.get("status", STATUSES[0])
+    if relation is not None and source is not None:
+        raise Malformed("both source and relation are given", hint=EXAMPLE)
+    where, name = ("source", source) if relation is None else ("relation", relation)
+    if not isinstance(name, str) or not 0 < len(name) <= TEXT_LENGTH * 4:
+        raise Malformed(f"{where} is not a name", hint=EXAMPLE)
+    if status not in STATUSES:
+        raise Malformed(f"status {shown(status)} is not known", hint=f"send one of {', '.join(STATUSES)}")
+    landing = Landing(
+        source,
+        _load_id(item.get("load_id")),
+        _loaded_at(item.get("loaded_at"), now),
+        _count(item, "rows"),
+        partial=status == "partial",
+        size=_count(item, "bytes"),
+        place=None if relation is None else read_place(relation),
+    )
+    return None if status == "failed" else landing
+
+
+def read_place(relation: str) -> Place:
+    """The place that `database.schema.table`, `schema.table` or `table` names; its parts may be quoted. Raises
+    Malformed.
+    """
+    parts = split_name(relation)
+    if not 0 < len(parts) <= 3 or not all(parts):
+        raise Malformed(f"{shown(relation)} is not a relation", hint="send database.schema.table")
+    database, schema, table = [None] * (3 - len(parts)) + list[str | None](parts)
+    return Place(schema, table, database)
+
+
+def split_name(name: str) -> list[str]:
+    """The parts of a dotted name, each as it is written; a dot in quotes belongs to its part. None where a quote has no
+    end.
+    """
+    return [part.strip() for part in _PART.findall(f"{name}.")] if _NAME.fullmatch(f"{name}.") else []
 
 
 def _load_id(value: Any) -> str | None:
@@ -121,14 +138,8 @@ def _loaded_at(value: Any, now: float) -> float | None:
     return instant
 
 
-def _rows(value: Any) -> int | None:
+def _count(item: Mapping[str, Any], key: str) -> int | None:
+    value: Any = item.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= ROWS):
-        raise Malformed("rows is not a count", hint="send a whole number from 0 on")
+        raise Malformed(f"{key} is not a count", hint="send a whole number from 0 on")
     return value
-
-
-def _key(source: str, load_id: str | None, header: str | None) -> str | None:
-    name = source.replace("%", "%25").replace("/", "%2F")
-    if load_id is not None:
-        return f"data/{name}/load/{load_id}"
-    return None if header is None else f"data/{name}/request/{header}"

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from sao_events.errors import UsageError
 from sao_events.events import CodePushed
-from sao_events.inputs.data import Landing
+from sao_events.inputs.landing import Landing
 from sao_events.inputs.strict import Malformed, UnknownForm, media_type, read_json
 from sao_events.ports import Draft
 

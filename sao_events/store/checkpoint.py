@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from sao_events import __version__, events, lineage, state
+from sao_events import evolve as folding
 from sao_events.events import Observed
 from sao_events.evolve import evolve
 from sao_events.lineage import Code, digest
@@ -73,7 +74,7 @@ def world_from_bytes(data: bytes) -> World | None:
 def _rules() -> str:
     """Identity of the rules that fold the log: a state that other rules made is not gone on with."""
     try:
-        return digest(*(getsource(module) for module in (events, lineage, state)))
+        return digest(*(getsource(module) for module in (events, lineage, state, folding)))
     except OSError:  # installed without sources
         return __version__
 

@@ -38,10 +38,11 @@ class DataEvents:
         key = check_key(head.get(b"idempotency-key"))
         at = self.backend.clock.now()
         landings = read_landings(body, at)
-        ids = await self.sources.ids([landing.source for landing in landings])
-        drafts = [landing.draft(ids[landing.source], at, key, "data") for landing in landings]
+        ids = await self.sources.ids([landing.name for landing in landings])
+        rules = self.sources.rules
+        drafts = [landing.draft(ids[landing.name], at, key, "data", rules) for landing in landings]
         recorded = await self.gather.record(drafts)
-        events = [_told(item, source=ids[it.source]) for it, item in zip(landings, recorded, strict=True)]
+        events = [_told(item, source=ids[it.name]) for it, item in zip(landings, recorded, strict=True)]
         await send_json(send, _status(recorded), {"events": events})
 
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Collection
 from time import monotonic
 
+from sao_events.evidence import Evidence
 from sao_events.inputs.data import unknown_source
 from sao_events.project import Project
-from sao_events.report import resolve_source
+from sao_events.report import evidence_in, resolve_source
 from sao_events.web.answers import unavailable
 from sao_events.web.backend import Backend
 
@@ -17,12 +18,14 @@ KEPT, MOST = 1.0, 10_000
 
 class Sources:
     """Resolves names, and remembers for `KEPT` seconds which project they were resolved in: a look takes a lock that
-    the engine may hold for a while, and must not hold up those who send known names.
+    the engine may hold for a while, and must not hold up those who send known names. `rules`: what counts as new
+    data in that project.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._project: Project | None = None
+        self.rules = Evidence()
         self._ids: dict[str, str] = {}
         self._until = float("-inf")
 
@@ -40,6 +43,8 @@ class Sources:
         if project is None:
             raise unavailable("no project is loaded yet", "send it again in a moment; /readyz says when")
         ids = dict(self._ids) if project is self._project and len(self._ids) < MOST else {}
+        if project is not self._project:
+            self.rules = evidence_in(project, self.backend.config.evidence)
         self._project, self._ids = project, ids
         for name in names:
             if name not in ids:

@@ -106,8 +106,10 @@ class Webhooks:
         if said.ignored is not None:
             return [], said.ignored
         if said.landings:
-            ids = await self.sources.ids([landing.source for landing in said.landings])
-            return [landing.draft(ids[landing.source], at, said.delivery, sender) for landing in said.landings], None
+            ids = await self.sources.ids([landing.name for landing in said.landings])
+            rules = self.sources.rules
+            drafts = [it.draft(ids[it.name], at, said.delivery, sender, rules) for it in said.landings]
+            return drafts, None
         repository = hook.config.repository or (git.remote if git else None)
         pushes, ignored = wanted(said, repository, git.branch if git else None)
         return [push.draft(hook.provider.name, said.repository, at, sender) for push in pushes], ignored

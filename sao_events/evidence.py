@@ -1,0 +1,51 @@
+"""What an environment takes for new data: loads that brought nothing, that broke off, that belong together.
+
+Decided once, when a landing is recorded, and part of the event from then on: a changed configuration does not change
+the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from sao_events.events import DataLanded
+
+Taken: TypeAlias = Literal["count", "record"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """`empty`: a complete load of no rows; `partial`: one that broke off after it had written: each counts as new data
+    or is only recorded. `loads`: by a name for people, sources that are new only when all have landed with one load id.
+    """
+
+    empty: Taken = "record"
+    partial: Taken = "count"
+    loads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def judged(self, landed: DataLanded) -> DataLanded:
+        """`landed` with what follows for it from these rules; its source and those of `loads` are ids."""
+        if landed.partial:
+            counts = self.partial == "count"
+        else:
+            counts = self.empty == "count" or landed.rows != 0
+        name, together = self._load_of(landed.source)
+        return replace(landed, counts=counts, load=name, together=together)
+
+    def _load_of(self, source: str) -> tuple[str | None, tuple[str, ...]]:
+        for name, sources in self.loads.items():
+            if source in sources:
+                return name, sources
+        return None, ()
+
+
+def in_two_loads(loads: Mapping[str, Iterable[str]]) -> tuple[str, str, str] | None:
+    """A source that belongs to two loads, with their names: its landings could not say which they are of."""
+    seen: dict[str, str] = {}
+    for name, sources in loads.items():
+        for source in sources:
+            if seen.setdefault(source, name) != name:
+                return source, seen[source], name
+    return None
