@@ -40,7 +40,7 @@ from sao_events.events import Recorded
 from sao_events.graph import Graph
 from sao_events.nodes import Source
 from sao_events.policy import Settings
-from sao_events.ports import Draft
+from sao_events.ports import Draft, Incoming, Receipt
 from sao_events.project import Project
 from sao_events.report import View
 from sao_events.state import World
@@ -68,6 +68,10 @@ class Log:
     def submit(self, drafts: Sequence[Draft]) -> Future[list[Recorded | None]]:
         """Append to the log."""
         return self.store.submit(drafts)
+
+    def receive(self, incoming: Sequence[Incoming]) -> Future[list[Receipt]]:
+        """Record deliveries."""
+        return self.store.receive(incoming)
 
     @contextmanager
     def view(self) -> Iterator[View]:

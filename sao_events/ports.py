@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from sao_events.events import Event, Recorded
 from sao_events.project import Project
@@ -23,6 +23,66 @@ class Draft:
     sender: str = "engine"
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that another service sent to `endpoint`, and what was made of it: `verdict` is one of `VERDICTS`, with
+    the `reason` for people. `delivery` is the sender's own id of it, `digest` that of its body, which is not kept;
+    `secret` the fingerprint of the secret that proved it; `headers` those that may be shown; `landings` what it said,
+    where no source was found for it. `times`: how many there were that are all the same.
+    """
+
+    at: float
+    endpoint: str
+    provider: str
+    verdict: str
+    reason: str | None = None
+    delivery: str | None = None
+    digest: str | None = None
+    secret: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    landings: tuple[Mapping[str, Any], ...] = ()
+    times: int = 1
+
+
+# accepted: it made events; duplicate: all of it was known; ignored: it asks for nothing; unmatched: it is about what is
+# not known here; conflict: its id was used for another body; invalid: it cannot be understood; rejected: nobody knows
+# who sent it.
+VERDICTS = ("accepted", "duplicate", "ignored", "unmatched", "conflict", "invalid", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A delivery on record under the number `id`: `events` are the positions of those it made, `last` the instant of
+    the newest of its `times`.
+    """
+
+    id: int
+    delivery: Delivery
+    events: tuple[int, ...]
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A delivery to be recorded with the events it asks for. `again`: the number of the one on record that it takes
+    the place of, where it is judged a second time.
+    """
+
+    delivery: Delivery
+    drafts: Sequence[Draft] = ()
+    again: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was recorded of a delivery, and of each of its drafts: None for one whose key is already in the log, and
+    for all of a delivery that is a duplicate or in conflict.
+    """
+
+    delivered: Delivered
+    recorded: tuple[Recorded | None, ...]
+
+
 class Store(Protocol):
     """The append-only log with one total order, beside it the projects by digest and a checkpoint that may be lost."""
 
@@ -38,6 +98,20 @@ class Store(Protocol):
         """`append` without waiting: the future holds what it would return, or its StoreError. What one thread submits
         is recorded in its order. Cancelling the future takes nothing back.
         """
+
+    def receive(self, incoming: Sequence[Incoming]) -> Future[list[Receipt]]:
+        """Record deliveries and their events in one transaction; done when durable, or with a StoreError.
+
+        An endpoint's delivery id is taken once. Again with the same body: a duplicate, unless nothing came of the
+        first; then it is judged again in its place. With another body: a conflict. Neither makes events. One whose
+        drafts are all in the log is a duplicate too. Deliveries that are the same are one with their `times`, as are
+        rejected ones of an endpoint, reason and minute; of those that made no event the newest of each verdict stay.
+        """
+
+    def deliveries(
+        self, endpoint: str | None = None, verdict: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Delivered]:
+        """Deliveries to `endpoint`, with `verdict`, with an id below `before`; newest first, at most `limit`."""
 
     def read(self, after: int = 0, limit: int = 10_000) -> list[Recorded]:
         """Events with `seq > after`, in order."""

@@ -24,12 +24,13 @@ from sao_events.engine import Engine
 from sao_events.errors import SaoError
 from sao_events.events import Recorded
 from sao_events.lock import StateLock
-from sao_events.ports import Clock, Draft, Store
+from sao_events.ports import Clock, Draft, Incoming, Receipt, Store
 from sao_events.project import Project
 from sao_events.report import View, iso
 from sao_events.state import World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world, save_world
+from sao_events.store.deliveries import SAID_BEFORE
 
 LOG = logging.getLogger("sao_events")
 # Seconds: how soon an event is noticed that another process appends; pauses after an error, which double; what builds
@@ -114,6 +115,20 @@ class Service:
         """Append to the log; the future is done when the events are durable. None stands for a duplicate."""
         future = self.store.submit(drafts)
         future.add_done_callback(lambda _: self._nudged.set())
+        return future
+
+    def receive(self, incoming: Sequence[Incoming]) -> Future[list[Receipt]]:
+        """Record deliveries and their events. A push that is reported again under another id is no new event, but is
+        looked after: a branch may come back to a commit that it was at before.
+        """
+
+        def recorded(done: Future[list[Receipt]]) -> None:
+            self._nudged.set()
+            if done.exception() is None and any(map(_may_be_news, done.result())):
+                self._load_asked.set()
+
+        future = self.store.receive(incoming)
+        future.add_done_callback(recorded)
         return future
 
     @contextmanager
@@ -315,6 +330,11 @@ class Service:
             self.submit([Draft(event, now, sender="deployer") for event in found.events]).result()
         self.deployer.recorded(found)
         self._nudged.set()
+
+
+def _may_be_news(receipt: Receipt) -> bool:
+    """Whether it is known by what it says alone, not by its id."""
+    return receipt.delivered.delivery.reason == SAID_BEFORE
 
 
 def _words(error: Exception) -> str:

@@ -18,6 +18,7 @@ from sao_events.lineage import Code
 from sao_events.ports import Draft, Store
 from sao_events.state import World
 from sao_events.store.checkpoint import catch_up, load_world, save_world, world_to_bytes
+from tests.deliveries_contract import DeliveriesContract
 
 # Few names, so that random events are often about the same thing; "run-lost" is never started.
 NODES = st.sampled_from(["model.a", "model.b", "model.c", "stranger"])
@@ -109,7 +110,7 @@ def numbers(recorded: list[e.Recorded]) -> list[int | None]:
     return [item.event.rows for item in recorded if isinstance(item.event, e.DataLanded)]
 
 
-class StoreContract:
+class StoreContract(DeliveriesContract):
     """Inherit and override the fixture `store` with an empty store."""
 
     @pytest.fixture

@@ -49,6 +49,7 @@ SHELL = (
     "cli",
     "compare",
     "config",
+    "deliveries",
     "demo",
     "deploy",
     "engine",

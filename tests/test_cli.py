@@ -19,7 +19,7 @@ from sao_events.cli import exit_code, main, make_parser
 from sao_events.cli.log import since_instant
 from sao_events.cli.output import Output, clock, node_row, span
 from sao_events.errors import Busy, ConfigError, DbtError, SaoError, StoreError, UsageError
-from sao_events.ports import Draft
+from sao_events.ports import Delivery, Draft, Incoming
 from sao_events.scenario import read_scenarios
 from sao_events.simulate import Simulation
 from sao_events.store import open_store
@@ -165,6 +165,25 @@ def test_events_are_read_oldest_first_and_filtered(shop: Path, capsys: pytest.Ca
     assert answer(capsys, "events", "--since", "1m")["events"] == []
     assert len(answer(capsys, "events", "--since", "2026-01-05T10:00:00Z")["events"]) > 0
     assert answer(capsys, "events", "--limit", "0")["events"] == []
+
+
+def test_deliveries_are_shown_oldest_first_and_filtered(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(capsys, "deliveries") == {"deliveries": []}
+    assert call(capsys, "deliveries")[1] == "nothing has come\n"
+    store = open_store(str(shop / ".sao" / "state.db"))
+    for number, verdict in enumerate(("ignored", "rejected", "ignored")):
+        delivery = Delivery(1_767_000_000.0, "hub", "github", verdict, f"reason {number}", str(number))
+        store.receive([Incoming(delivery)]).result()
+    store.close()
+    assert [it["reason"] for it in answer(capsys, "deliveries")["deliveries"]] == ["reason 0", "reason 1", "reason 2"]
+    assert [it["id"] for it in answer(capsys, "deliveries", "--verdict", "ignored")["deliveries"]] == [1, 3]
+    assert [it["id"] for it in answer(capsys, "deliveries", "--limit", "1")["deliveries"]] == [3]
+    assert answer(capsys, "deliveries", "--endpoint", "other") == {"deliveries": []}
+    code, out, _ = call(capsys, "deliveries", "--endpoint", "hub")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["id", "1", "2", "3"]
+    assert call(capsys, "deliveries", "--verdict", "good")[0] == 2
+    assert call(capsys, "deliveries", "--limit", "-1")[0] == 2
 
 
 def test_events_for_people_are_a_line_each(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,7 @@ def push(client: httpx.Client, payload: Any = None, **change: str | None) -> htt
     headers = {
         "content-type": "application/json",
         "x-github-event": "push",
-        "x-github-delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
+        "x-github-delivery": sha256(body).hexdigest(),
         "x-hub-signature-256": signature(body),
     }
     given = headers | {name.replace("_", "-"): value for name, value in change.items()}
@@ -304,12 +304,16 @@ def test_a_push_is_recorded_once_whatever_its_delivery_id(client: httpx.Client, 
     assert recorded.sender == "webhook github"
 
 
-def test_fifty_redeliveries_at_once_are_one_event(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ids", [1, 50])
+def test_fifty_redeliveries_at_once_are_one_event(tmp_path: Path, ids: int) -> None:
     service = Service(tmp_path, SqliteStore(tmp_path / "state.db"))
     with served(service) as client, ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda number: push(client, x_github_delivery=str(number)), range(50)))
+        answers = list(pool.map(lambda number: push(client, x_github_delivery=str(number % ids)), range(50)))
     assert sorted(answer.status_code for answer in answers) == [200] * 49 + [202]
     assert service.store.last() == 1
+    found = service.store.deliveries()
+    assert sum(it.delivery.times for it in found if it.delivery.verdict == "duplicate") == 49
+    assert [it.events for it in found if it.delivery.verdict == "accepted"] == [(1,)]
     service.store.close()
 
 
@@ -672,6 +676,9 @@ class Broken(Service):
         future: Future[Any] = Future()
         future.set_exception(error)
         return future
+
+    def receive(self, incoming: Any) -> Future[Any]:
+        return self.submit(incoming)
 
     def view(self) -> Any:
         if self.error_of_record:

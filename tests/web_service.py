@@ -31,7 +31,7 @@ from sao_events.lineage import Code
 from sao_events.nodes import Node, Source, Test
 from sao_events.plan import attempt, observe
 from sao_events.policy import Policy, Settings
-from sao_events.ports import Draft, Store
+from sao_events.ports import Draft, Incoming, Receipt, Store
 from sao_events.project import Project
 from sao_events.report import View
 from sao_events.state import World
@@ -106,6 +106,12 @@ class Service:
     def submit(self, drafts: Sequence[Draft]) -> Future[list[Recorded | None]]:
         """Append, and fold once that is durable."""
         future = self.store.submit(drafts)
+        future.add_done_callback(lambda _: self.fold())
+        return future
+
+    def receive(self, incoming: Sequence[Incoming]) -> Future[list[Receipt]]:
+        """Record deliveries, and fold once that is durable."""
+        future = self.store.receive(incoming)
         future.add_done_callback(lambda _: self.fold())
         return future
 

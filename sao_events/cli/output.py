@@ -28,6 +28,11 @@ STYLES = {
     "interrupted": "yellow",
     "skipped": "yellow",
     "differs": "red",
+    "accepted": "green",
+    "unmatched": "yellow",
+    "conflict": "red",
+    "invalid": "red",
+    "rejected": "red",
     "ok": "green",
 }
 COLUMNS = ("node", "action", "reason", "since", "next")

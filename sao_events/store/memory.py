@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from itertools import islice
 from threading import Lock
 
 from sao_events.errors import StoreError
 from sao_events.events import Recorded
 from sao_events.events import subject as about
-from sao_events.ports import Draft
-from sao_events.store.drafts import check
+from sao_events.ports import Delivered, Draft, Incoming, Receipt
+from sao_events.store.deliveries import kept, take
+from sao_events.store.drafts import check, check_incoming
 
 
 class MemoryStore:
@@ -23,6 +25,7 @@ class MemoryStore:
         self._keys: set[str] = set()
         self._projects: dict[str, bytes] = {}
         self._checkpoint: tuple[int, bytes] | None = None
+        self._deliveries = _Table()
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded | None]:
         """See `Store.append`."""
@@ -34,6 +37,15 @@ class MemoryStore:
         """See `Store.submit`."""
         future: Future[list[Recorded | None]] = Future()
         future.set_result(self.append(drafts))
+        return future
+
+    def receive(self, incoming: Sequence[Incoming]) -> Future[list[Receipt]]:
+        """See `Store.receive`."""
+        check_incoming(incoming)
+        future: Future[list[Receipt]] = Future()
+        with self._lock:
+            receipts = [take(one, self._deliveries, self._record) for one in incoming]
+        future.set_result(receipts)
         return future
 
     def _record(self, draft: Draft) -> Recorded | None:
@@ -68,6 +80,21 @@ class MemoryStore:
         )
         return list(islice(found, max(limit, 0)))
 
+    def deliveries(
+        self, endpoint: str | None = None, verdict: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Delivered]:
+        """See `Store.deliveries`."""
+        with self._lock:
+            rows = sorted(self._deliveries.rows.values(), key=lambda it: -it.id)
+        found = (
+            it
+            for it in rows
+            if (endpoint is None or it.delivery.endpoint == endpoint)
+            and (verdict is None or it.delivery.verdict == verdict)
+            and (before is None or it.id < before)
+        )
+        return list(islice(found, max(limit, 0)))
+
     def last(self) -> int:
         """See `Store.last`."""
         return len(self._log)
@@ -94,3 +121,35 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to release: what was recorded can still be read."""
+
+
+class _Table:
+    """Deliveries by their number, and the numbers by their mark."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Delivered] = {}
+        self.marks: dict[str, int] = {}
+        self.newest = 0
+
+    def get(self, number: int) -> Delivered | None:
+        """See `Table.get`."""
+        return self.rows.get(number)
+
+    def find(self, mark: str) -> Delivered | None:
+        """See `Table.find`."""
+        return self.rows.get(self.marks.get(mark, 0))
+
+    def put(self, delivered: Delivered, mark: str | None) -> int:
+        """See `Table.put`."""
+        if not delivered.id:
+            self.newest += 1
+            delivered = replace(delivered, id=self.newest)
+            if mark is not None:
+                self.marks[mark] = self.newest
+        self.rows[delivered.id] = delivered
+        verdict = delivered.delivery.verdict
+        if (most := kept(verdict)) is not None and len(self.rows) > most:
+            same = [it.id for it in self.rows.values() if it.delivery.verdict == verdict]
+            for number in sorted(same)[:-most]:
+                del self.rows[number]
+        return delivered.id

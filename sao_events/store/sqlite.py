@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from sao_events.errors import StoreError, UsageError
 from sao_events.events import Recorded, event_from_json, event_to_json
 from sao_events.events import subject as about
-from sao_events.ports import Draft
+from sao_events.ports import Delivered, Draft, Incoming, Receipt
 from sao_events.store.database import connect, explained, migrate, migrations, transaction
-from sao_events.store.drafts import check
+from sao_events.store.deliveries import SqliteTable, delivered_of, question, take
+from sao_events.store.drafts import check, check_incoming
 from sao_events.store.writer import GroupedWriter
 
 _Values: TypeAlias = tuple[float, str, str | None, str, str, str | None, str | None]
@@ -46,6 +47,11 @@ _UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, RecursionErro
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
+class _Arrival(NamedTuple):
+    incoming: Incoming
+    rows: Sequence[_Values]  # of its drafts
+
+
 class SqliteStore:
     """`Store` in a SQLite file. Every method may be called from any thread; errors are StoreError and name the file."""
 
@@ -62,7 +68,8 @@ class SqliteStore:
             except BaseException:
                 self._writes.close()
                 raise
-        self._writer = GroupedWriter(self._insert)
+        self._deliveries = SqliteTable(self._writes)
+        self._writer: GroupedWriter[_Row | _Arrival, Recorded | Receipt | None] = GroupedWriter(self._insert)
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded | None]:
         """See `Store.append`."""
@@ -71,15 +78,29 @@ class SqliteStore:
     def submit(self, drafts: Sequence[Draft]) -> Future[list[Recorded | None]]:
         """See `Store.submit`."""
         check(drafts)
-        return self._writer.submit([(draft, _row(draft)) for draft in drafts])
+        future = self._writer.submit([(draft, _row(draft)) for draft in drafts])
+        return cast("Future[list[Recorded | None]]", future)
 
-    def _insert(self, requests: list[Sequence[_Row]]) -> list[list[Recorded | None]]:
+    def receive(self, incoming: Sequence[Incoming]) -> Future[list[Receipt]]:
+        """See `Store.receive`."""
+        check_incoming(incoming)
+        arrivals = [_Arrival(one, [_row(draft) for draft in one.drafts]) for one in incoming]
+        return cast("Future[list[Receipt]]", self._writer.submit(arrivals))
+
+    def _insert(self, requests: list[Sequence[_Row | _Arrival]]) -> list[list[Recorded | Receipt | None]]:
         with explained(self.path), self._writing:
             self._still_there()
             with transaction(self._writes):
-                return [
-                    [_recorded(self._writes.execute(_INSERT, row), draft) for draft, row in rows] for rows in requests
-                ]
+                return [[self._put_in(item) for item in items] for items in requests]
+
+    def _put_in(self, item: _Row | _Arrival) -> Recorded | Receipt | None:
+        if not isinstance(item, _Arrival):
+            return self._put_event(*item)
+        rows = iter(item.rows)
+        return take(item.incoming, self._deliveries, lambda draft: self._put_event(draft, next(rows)))
+
+    def _put_event(self, draft: Draft, row: _Values) -> Recorded | None:
+        return _recorded(self._writes.execute(_INSERT, row), draft)
 
     def _still_there(self) -> None:
         """SQLite goes on writing into a file that was deleted, where no one will ever find it."""
@@ -118,6 +139,13 @@ class SqliteStore:
         given = [(condition, value) for condition, value in asked if value is not None]
         conditions = " AND ".join([f"kind IN ({names})"] * (kinds is not None) + [c for c, _ in given]) or "1"
         return self._events(_FIND.format(conditions=conditions), *(value for _, value in given), max(limit, 0))
+
+    def deliveries(
+        self, endpoint: str | None = None, verdict: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Delivered]:
+        """See `Store.deliveries`."""
+        asked, values = question(endpoint, verdict, before, limit)
+        return [delivered_of(row) for row in self._ask(asked, *values)]
 
     def last(self) -> int:
         """See `Store.last`."""

@@ -11,7 +11,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from sao_events import report
 from sao_events.decide import Action
+from sao_events.deliveries import delivery_object
 from sao_events.events import EVENTS, Recorded, subject
+from sao_events.ports import VERDICTS
 from sao_events.web.answers import Problem, answer, unavailable
 from sao_events.web.backend import Backend
 from sao_events.web.output import Output, run_output
@@ -75,6 +77,17 @@ class Api:
             project = view.project
         known = report.names(project)
         return [report.event_object(item, known) for item in found]
+
+    def deliveries(self, request: Request) -> Response:
+        """What other services sent, the newest first, with the verdict on it; older ones with `before`."""
+        verdict, limit = request.query_params.get("verdict"), _number(request, "limit", 100, least=1, most=MOST)
+        if verdict and verdict not in VERDICTS:
+            raise Problem(400, "there is no such verdict", hint=f"the verdicts are {', '.join(VERDICTS)}")
+        before = _number(request, "before", 0) or None
+        endpoint = request.query_params.get("endpoint") or None
+        found = self.backend.store.deliveries(endpoint, verdict or None, before, limit)
+        following = found[-1].id if len(found) == limit else None
+        return answer({"deliveries": [delivery_object(item) for item in found], "before": following})
 
     def runs(self, request: Request) -> Response:
         """The last runs, the newest first."""

@@ -20,6 +20,7 @@ from sao_events.web.guard import Guard, Rate, names_of
 from sao_events.web.live import Live
 from sao_events.web.page import Page
 from sao_events.web.receive import CodeEvents, DataEvents
+from sao_events.web.rejections import Rejections
 from sao_events.web.webhooks import Webhooks
 
 
@@ -36,7 +37,8 @@ def create_app(
     tokens = Keys(service.config.data_tokens, now)
     gather = Gather(service)
     data = DataEvents(service, tokens, gather)
-    webhooks = Webhooks(service, now, gather)
+    rejections = Rejections(service)
+    webhooks = Webhooks(service, now, rejections)
     routes = [
         Route("/webhooks/{name}", webhooks),
         Route("/webhooks/{name}/{rest:path}", webhooks),
@@ -45,6 +47,7 @@ def create_app(
         Route("/api/status", api.status),
         Route("/api/decisions", api.decisions),
         Route("/api/events", api.events),
+        Route("/api/deliveries", api.deliveries),
         Route("/api/runs", api.runs),
         Route("/api/runs/{id}", api.run),
         Route("/api/runs/{id}/output", api.output),
@@ -61,6 +64,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await live.open()
         yield
+        rejections.record()
         live.close()
         await live.join()
 

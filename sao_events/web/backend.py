@@ -9,7 +9,7 @@ from typing import Protocol
 
 from sao_events.config import Config
 from sao_events.events import Recorded
-from sao_events.ports import Clock, Draft, Store
+from sao_events.ports import Clock, Draft, Incoming, Receipt, Store
 from sao_events.report import View
 
 
@@ -42,6 +42,9 @@ class Backend(Protocol):
 
     def submit(self, drafts: Sequence[Draft]) -> Future[list[Recorded | None]]:
         """Append in one transaction; done when durable. None stands for a duplicate."""
+
+    def receive(self, incoming: Sequence[Incoming]) -> Future[list[Receipt]]:
+        """Record deliveries and their events, as `Store.receive` does."""
 
     def view(self) -> AbstractContextManager[View]:
         """What is on record, held still while the context lasts."""

@@ -1,35 +1,39 @@
 """What other services send: verified over its raw bytes, read strictly, and answered once what it asks for is durable.
 
 Which service sends to an endpoint follows from the configuration. The order of work is that of trust: address, method,
-size, signature; only then is anything in the message read.
+size, signature; only then is anything in the message read. Every delivery goes on record with its verdict.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
 from sao_events.config import WebhookConfig
-from sao_events.errors import SaoError
+from sao_events.errors import SaoError, UsageError
 from sao_events.events import Recorded
 from sao_events.inputs.delivery import Message, Provider, Said, Unknown, Unverified
 from sao_events.inputs.providers import PROVIDERS
-from sao_events.inputs.remote import wanted
-from sao_events.inputs.strict import Malformed
-from sao_events.ports import Draft
+from sao_events.inputs.remote import ANOTHER, wanted
+from sao_events.inputs.strict import Malformed, Refused
+from sao_events.ports import Delivery, Incoming, Receipt
 from sao_events.web.access import Keys
 from sao_events.web.answers import Problem, answer, send_json
 from sao_events.web.backend import Backend
-from sao_events.web.gather import Gather
 from sao_events.web.message import Head, read_body
+from sao_events.web.rejections import Rejections
 from sao_events.web.sources import Sources
 
 LOG = logging.getLogger("sao_events.web")
+LARGE, LARGE_AT_ONCE, SHOWN = 200_000, 2, 200
+STATUS = {"accepted": 202, "conflict": 409}  # of the other verdicts 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +50,47 @@ class Hook:
         """The longest body that is taken, in bytes."""
         return self.config.body_limit or self.provider.body_limit
 
+    def delivery(self, message: Message, secret: str, at: float) -> Delivery:
+        """The record of a verified message that is not read yet."""
+        shown = {name: message.headers[name][:SHOWN] for name in self.provider.kept if name in message.headers}
+        by = sha256(secret.encode()).hexdigest()[:8]
+        return Delivery(at, self.name, self.provider.name, "invalid", None, None, message.digest, by, shown)
+
 
 class Webhooks:
     """/webhooks/{name}: what the configured service sends there."""
 
-    def __init__(self, backend: Backend, now: Callable[[], float], gather: Gather) -> None:
-        self.backend, self.gather, self.sources = backend, gather, Sources(backend)
+    def __init__(self, backend: Backend, now: Callable[[], float], rejections: Rejections) -> None:
+        self.backend, self.rejections, self.sources = backend, rejections, Sources(backend)
         self.hooks = {
             name: Hook(name, hook, PROVIDERS[hook.provider], Keys(hook.secrets, now))
             for name, hook in backend.config.webhooks.items()
         }
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """202 when something new was recorded, 200 for what is known or asks for nothing, 401 where it is not known
-        who sent it.
+        who sent it, 400 for what they sent that is not understood.
         """
         hook = self._hook(scope)
-        message = await self._verified(hook, scope, receive)
-        said = _read(hook, message, self.backend.clock.now())
-        if said.answer is not None:
-            await answer(said.answer.body, said.answer.status, said.answer.headers)(scope, receive, send)
-            return
-        drafts, ignored = await self._drafts(hook, said)
-        if ignored is not None:
-            await send_json(send, 200, {"ignored": ignored})
-            return
-        recorded = await self.gather.record(drafts)
-        status = 202 if any(recorded) else 200
-        await send_json(send, status, {"events": [_told(item) for item in recorded]})
+        try:
+            message, secret = await self._verified(hook, scope, receive)
+        except SaoError as error:
+            self.rejections.count(hook.name, hook.provider.name, error.message)
+            raise _no_such_webhook() if isinstance(error, Unknown) else error from None
+        delivery = hook.delivery(message, secret, self.backend.clock.now())
+        try:
+            said = await self._read(hook, message, delivery.at)
+            if said.answer is not None:
+                await answer(said.answer.body, said.answer.status, said.answer.headers)(scope, receive, send)
+                return
+            incoming = await self._judged(hook, said, delivery)
+        except UsageError as error:
+            await self._record(Incoming(replace(delivery, reason=error.message)))
+            raise
+        receipt = await self._record(incoming)
+        verdict = receipt.delivered.delivery.verdict
+        await send_json(send, STATUS.get(verdict, 200), _told(receipt))
 
     def _hook(self, scope: Scope) -> Hook:
         hook = self.hooks.get(scope["path_params"]["name"])
@@ -84,7 +101,8 @@ class Webhooks:
             raise Problem(405, "method not allowed", hint="see the header Allow", headers=allowed)
         return hook
 
-    async def _verified(self, hook: Hook, scope: Scope, receive: Receive) -> Message:
+    async def _verified(self, hook: Hook, scope: Scope, receive: Receive) -> tuple[Message, str]:
+        """The message, and the secret that proves who sent it."""
         secrets = hook.keys.values()
         if not secrets:
             hint = "set what its entry in sao.yml names"
@@ -93,26 +111,47 @@ class Webhooks:
         body = await read_body(head, receive, hook.limit, compressed=hook.provider.compressed)
         message = _message(scope, head, body)
         try:
-            hook.provider.verify(secrets, message, self.backend.clock.now())
+            return message, hook.provider.verify(secrets, message, self.backend.clock.now())
         except Unknown:
-            raise _no_such_webhook() from None
+            raise
         except Unverified as error:
             raise Problem(401, error.message, hint=error.hint) from None
-        return message
 
-    async def _drafts(self, hook: Hook, said: Said) -> tuple[Sequence[Draft], str | None]:
-        """The events that a message asks for, or why it asks for none."""
-        at, sender, git = self.backend.clock.now(), f"webhook {hook.name}", self.backend.config.git
+    async def _read(self, hook: Hook, message: Message, now: float) -> Said:
+        """What the message says. A large one takes a while, in which others are to be answered."""
+        if len(message.body) < LARGE:
+            return _read(hook, message, now)
+        async with self._large:
+            return await asyncio.to_thread(_read, hook, message, now)
+
+    async def _judged(self, hook: Hook, said: Said, delivery: Delivery) -> Incoming:
+        """The delivery with its verdict, and the events that it asks for."""
+        delivery = replace(delivery, delivery=_usable(said.delivery))
+        at, sender, git = delivery.at, f"webhook {hook.name}", self.backend.config.git
         if said.ignored is not None:
-            return [], said.ignored
+            return Incoming(replace(delivery, verdict="ignored", reason=said.ignored))
         if said.landings:
-            ids = await self.sources.ids([landing.name for landing in said.landings])
+            try:
+                ids = await self.sources.ids([landing.name for landing in said.landings])
+            except Refused as error:
+                landings = tuple(asdict(landing) for landing in said.landings)
+                return Incoming(replace(delivery, verdict="unmatched", reason=error.message, landings=landings))
             rules = self.sources.rules
             drafts = [it.draft(ids[it.name], at, said.delivery, sender, rules) for it in said.landings]
-            return drafts, None
+            return Incoming(replace(delivery, verdict="accepted"), drafts)
         repository = hook.config.repository or (git.remote if git else None)
-        pushes, ignored = wanted(said, repository, git.branch if git else None)
-        return [push.draft(hook.provider.name, said.repository, at, sender) for push in pushes], ignored
+        pushes, reason = wanted(said, repository, git.branch if git else None)
+        if reason is not None:
+            return Incoming(replace(delivery, verdict="unmatched" if reason == ANOTHER else "ignored", reason=reason))
+        drafts = [push.draft(hook.provider.name, said.repository, at, sender) for push in pushes]
+        return Incoming(replace(delivery, verdict="accepted"), drafts)
+
+    async def _record(self, incoming: Incoming) -> Receipt:
+        [receipt] = await asyncio.wrap_future(self.backend.receive([incoming]))
+        found = receipt.delivered.delivery
+        if found.verdict == "conflict":
+            LOG.warning("the webhook %s had a delivery that is not acted on: %s", found.endpoint, found.reason)
+        return receipt
 
 
 def _read(hook: Hook, message: Message, now: float) -> Said:
@@ -138,9 +177,24 @@ def _query(text: bytes) -> Mapping[str, str]:
         return {}
 
 
+def _usable(delivery: str | None) -> str | None:
+    """The sender's id of a delivery, where it is one that can be kept."""
+    good = delivery is not None and 0 < len(delivery) <= SHOWN and delivery.isascii() and delivery.isprintable()
+    return delivery if good else None
+
+
 def _no_such_webhook() -> Problem:
     return Problem(404, "no such webhook", hint="its name is that under webhooks in sao.yml")
 
 
-def _told(recorded: Recorded | None) -> dict[str, Any]:
+def _told(receipt: Receipt) -> dict[str, Any]:
+    found, number = receipt.delivered.delivery, receipt.delivered.id
+    if found.verdict == "conflict":
+        return {"error": found.reason, "hint": "a delivery id stands for one delivery", "delivery": number}
+    if not receipt.recorded:
+        return {"ignored": found.reason, "delivery": number}
+    return {"events": [_event(item) for item in receipt.recorded], "delivery": number}
+
+
+def _event(recorded: Recorded | None) -> dict[str, Any]:
     return {"seq": recorded.seq if recorded else None, "duplicate": recorded is None}
