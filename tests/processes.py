@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import httpx
@@ -193,7 +194,7 @@ def served(folder: Path, *options: str, env: Mapping[str, str] | None = None, st
 
 def traced_model(above: str, trace: Path, seconds: float) -> str:
     """The text of a Python model that takes `seconds` and traces its builds in a file of its own."""
-    return TRACED.format(above=above, trace=trace, seconds=seconds)
+    return dedent(TRACED).format(above=above, trace=trace, seconds=seconds)
 
 
 def traced(trace: Path) -> list[dict[str, Any]]:
