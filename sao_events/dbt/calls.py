@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from sao_events.dbt.log import WANTED
 
 Send = Callable[[Mapping[str, Any]], None]
 QUIET = ("--log-level", "none")
+CHECKED = """
+    dbt.contracts.project.ProjectFlags dbt.contracts.project.Project dbt.contracts.project.ProfileConfig
+    dbt.contracts.project.PackageConfig dbt.contracts.project.Configuration dbt.contracts.selection.SelectorFile
+    dbt.artifacts.resources.ModelConfig dbt.artifacts.resources.TestConfig dbt.artifacts.resources.SeedConfig
+    dbt.contracts.graph.nodes.ModelNode dbt.contracts.graph.nodes.GenericTestNode dbt.contracts.graph.nodes.SeedNode
+    dbt.contracts.graph.unparsed.UnparsedModelUpdate
+""".split()
+MOST_MACROS = 5_000  # texts of macros that were edited since stay in the cache
 
 
 def parse(request: Mapping[str, Any]) -> tuple[Any, str]:
@@ -44,10 +55,23 @@ def build(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
             with lock:
                 send({"event": request["build"], "is": event})
 
+    before = set(_compiled())
     outcome = _invoke(request["arguments"], manifest, heard)
     said = "" if outcome.exception is None else str(outcome.exception)
     code = 0 if outcome.success else 1 if outcome.exception is None else 2
     send({"done": request["build"], "code": code, "said": said})
+    if fresh := [text for text in _compiled() if text not in before]:
+        send({"compiled": fresh})
+
+
+def compile_macro(text: str) -> None:
+    """Compile a macro into dbt's cache, so that the builds forked from here need not: a small build spends most of its
+    time there.
+    """
+    from dbt_common.clients import jinja
+
+    if len(_compiled()) < MOST_MACROS:
+        jinja.template_cache.get_node_template(SimpleNamespace(name="", macro_sql=text))
 
 
 def listing(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
@@ -71,6 +95,26 @@ def _prepare() -> None:
     linker = dbt.compilation.Linker
     if hasattr(linker, "get_graph_summary"):
         linker.get_graph_summary = lambda *_: {}
+
+
+def schemas() -> list[Callable[[], object]]:
+    """Calls that make what dbt checks files of a project with; it keeps them, and they are most of the time that it
+    takes to read a project again of which one file has changed.
+    """
+    made = list[Callable[[], object]]()
+    for path in CHECKED:
+        module, _, name = path.rpartition(".")
+        with contextlib.suppress(ImportError, AttributeError):  # another dbt: it will make its own
+            made.append(getattr(importlib.import_module(module), name).json_schema)
+    return made
+
+
+def _compiled() -> Mapping[str, Any]:
+    """The macros that this process has compiled, by their text; none where this dbt keeps them elsewhere."""
+    from dbt_common.clients import jinja
+
+    found: Mapping[str, Any] = getattr(getattr(jinja, "template_cache", None), "file_cache", {})
+    return found
 
 
 def _invoke(arguments: list[str], manifest: Any, heard: Callable[[Any], None]) -> Any:

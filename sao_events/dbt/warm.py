@@ -4,7 +4,8 @@ Run as `python -m sao_events.dbt.warm GRACE`: requests are JSON lines on its inp
 Three kinds of processes, each the parent of the next: the root imports dbt; a host, one for each version of the
 project, parses it once and never invokes dbt again; a build is forked from a host, invokes dbt once and ends, since dbt
 changes the manifest that it is given. Each ends its children when the pipe from its parent closes: a build never
-outlives the service.
+outlives the service. What dbt makes once in each process and keeps, the parents make when they have nothing else to do,
+for the children to come: the root what it checks a project with, both the macros that a build says it has compiled.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import signal
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
 
-from sao_events.dbt.calls import build, listing, parse
+from sao_events.dbt.calls import build, compile_macro, listing, parse, schemas
 
 Request = dict[str, Any]
 CHUNK = 1 << 16
@@ -63,7 +66,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     import dbt.cli.main  # noqa: F401
 
-    Root(Lines(requests), answers, grace).run()
+    root = Root(Lines(requests), answers, grace)
+    root.chores.extend(schemas())
+    root.run()
 
 
 class Process:
@@ -72,6 +77,7 @@ class Process:
     def __init__(self, requests: Lines, answers: int, grace: float) -> None:
         self.requests, self.answers, self.grace = requests, answers, grace
         self.children: dict[int, Child] = {}
+        self.chores: deque[Callable[[], object]] = deque()
         self.orphaned = self.retired = False
 
     def run(self) -> None:
@@ -82,7 +88,11 @@ class Process:
                 listening.append(self.requests.fd)
             now = time.monotonic()
             soonest = min((child.deadline for child in self.children.values()), default=float("inf"))
-            ready, _, _ = select.select(listening, [], [], max(0.0, min(soonest - now, 3600.0)))
+            patience = 0.0 if self.chores else max(0.0, min(soonest - now, 3600.0))
+            ready, _, _ = select.select(listening, [], [], patience)
+            if self.chores and not ready:
+                with contextlib.suppress(Exception):
+                    self.chores.popleft()()
             if self.requests.fd in ready:
                 self._hear()
             for child in [child for child in self.children.values() if child.output.fd in ready]:
@@ -99,7 +109,15 @@ class Process:
 
     def line(self, child: Child, line: bytes) -> None:
         """A child has written a line."""
+        self.learn(line)
         self.write(line)
+
+    def learn(self, line: bytes) -> bool:
+        """Whether the line tells which macros a build has compiled; they are to be compiled here too."""
+        told = line.startswith(b'{"compiled"')
+        if told:
+            self.chores.extend(partial(compile_macro, text) for text in json.loads(line)["compiled"])
+        return told
 
     def gone(self, child: Child, code: int) -> None:
         """A child has ended with the exit status `code`, negative for a signal."""
@@ -191,7 +209,8 @@ class Root(Process):
                 if self.current is not None:
                     _tell(self.current, {"retire": True})
                 self.current = child
-        self.write(line)
+        if not self.learn(line):
+            self.write(line)
 
     def gone(self, child: Child, code: int) -> None:
         """A host has ended: if it had not parsed it was killed."""
