@@ -24,6 +24,7 @@ CORE = (
     "errors",
     "windows",
     "lineage",
+    "proof",
     "policy",
     "events",
     "evidence",

@@ -1,0 +1,59 @@
+"""Proofs by lineage: which of dbt's own column tests must pass, given a query and what is known of what it reads.
+
+`needs` answers for one claim and one compiled query: alternatives, each a set of claims about the relations that the
+query reads. Where one of them holds on the rows that the query read, the claim holds of the rows that it returned,
+and the test need not run. Sound before complete: what is not understood proves nothing (semantics, section 7).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sqlglot import parse_one
+from sqlglot.errors import SqlglotError
+
+from sao_events.proof.build import Columns, build
+from sao_events.proof.names import known
+from sao_events.proof.needs import NEVER, Claim, Needs
+from sao_events.proof.plain import deterministic
+from sao_events.proof.rules import accepted, not_null, related, unique
+
+
+def needs(claim: Claim, text: str, dialect: str, columns: Columns = lambda relation: None) -> Needs:
+    """What must hold of the relations that the query `text` reads for `claim` to hold of its result.
+
+    `dialect` is the name of dbt's adapter. `columns` gives the columns of a relation, by its folded name, in order,
+    each with the family of its type (`kinds.family`) or None; None where the columns are not known.
+    """
+    if not known(dialect):
+        return NEVER
+    rel = build(text, dialect, columns)
+    if claim.kind == "not_null":
+        return not_null(rel, claim.column)
+    if claim.kind == "unique":
+        return unique(rel, frozenset({claim.column}))
+    if claim.kind == "accepted_values":
+        return accepted(rel, claim.column, frozenset(claim.values))
+    if dialect == "bigquery":  # a number that is none (NaN) is not found among its own kind there
+        return NEVER
+    return related(rel, claim.column, claim.to, claim.field)
+
+
+def implies(given: Claim, wanted: Claim) -> bool:
+    """Whether `given` says at least what `wanted` says."""
+    if given.kind == wanted.kind == "accepted_values":
+        same = (given.relation, given.column) == (wanted.relation, wanted.column)
+        return same and set(given.values) <= set(wanted.values)
+    return given == wanted
+
+
+@lru_cache(maxsize=20_000)
+def repeatable(text: str, dialect: str) -> bool:
+    """Whether the query gives the same rows each time it is asked, over the same data."""
+    try:
+        return known(dialect) and deterministic(parse_one(text, dialect=dialect))
+    except (SqlglotError, RecursionError):
+        return False
+
+
+__all__ = ["Claim", "Columns", "Needs", "implies", "needs", "repeatable"]

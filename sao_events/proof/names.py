@@ -1,0 +1,62 @@
+"""Names as the warehouse compares them, for the dialects in which anything is proven at all."""
+
+from __future__ import annotations
+
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
+
+# dbt's adapter -> how the warehouse folds names: `always` (quotes change nothing), or to what it folds unquoted ones.
+FOLDS = {
+    "duckdb": "always",
+    "postgres": "lower",
+    "redshift": "lower",
+    "snowflake": "upper",
+    "bigquery": "always",
+}
+
+
+def known(dialect: str) -> bool:
+    """Whether proofs are made in this dialect."""
+    return dialect in FOLDS
+
+
+def fold(identifier: exp.Identifier, dialect: str) -> str:
+    """The name under which an identifier is looked up: as an unquoted name in lower case, any other one in quotes."""
+    name = str(identifier.this)
+    how = FOLDS[dialect]
+    if not identifier.args.get("quoted") or how == "always":
+        return name.lower()
+    plain = name.lower() if how == "lower" else name.upper()
+    return name.lower() if name == plain else f'"{name}"'
+
+
+def column_name(text: str, dialect: str) -> str | None:
+    """The folded name of the column that a test names; None where that is an expression."""
+    found = _parse(text, dialect)
+    if isinstance(found, exp.Column) and not found.table and isinstance(found.this, exp.Identifier):
+        return fold(found.this, dialect)
+    return None
+
+
+def relation_name(text: str, dialect: str) -> str | None:
+    """The folded name of the relation that dbt writes as `text`; None where it cannot be read."""
+    try:
+        found = exp.to_table(text, dialect=dialect)
+    except SqlglotError:
+        return None
+    return table_name(found, dialect)
+
+
+def table_name(table: exp.Table, dialect: str) -> str | None:
+    """The folded name of a table in a query; None for anything but a plain name."""
+    parts = table.parts
+    if not all(isinstance(part, exp.Identifier) for part in parts):
+        return None
+    return ".".join(fold(part, dialect) for part in parts if isinstance(part, exp.Identifier))
+
+
+def _parse(text: str, dialect: str) -> exp.Expr | None:
+    try:
+        return parse_one(text, dialect=dialect)
+    except SqlglotError:
+        return None
