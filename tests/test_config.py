@@ -152,7 +152,7 @@ def test_another_target_is_another_environment(project: Path) -> None:
         ("sources:\n  raw.a: {statik: true}\n", ":2: unknown key statik", "static"),
         ("webhooks:\n  gh: {provider: github, secret: []}\n", ":2: unknown key secret", "secrets"),
         ("webhooks:\n  gh: {provider: github}\n", ":2: the key secrets is missing", ""),
-        ("webhooks:\n  gh:\n    provider: gitlab\n    secrets: [{env: A}]\n", ":3: provider must be", "github"),
+        ("webhooks:\n  gh:\n    provider: githup\n    secrets: [{env: A}]\n", ":3: provider must be", "github"),
         ("webhooks:\n  gh:\n    provider: github\n    secrets: []\n", ":4: a webhook needs at least one secret", ""),
         ("data:\n  tokens:\n    - s3cret\n", ":3: secrets are not written into the file", "{env: NAME}"),
         ("data: {tokens: [{}]}\n", ":1: a secret is either", ""),

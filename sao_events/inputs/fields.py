@@ -10,7 +10,7 @@ from typing import Any
 from sao_events.inputs.git import is_commit, is_ref
 from sao_events.inputs.strict import Malformed
 
-TEXT_LENGTH, FILES = 1024, 10_000
+TEXT_LENGTH, FILES, ITEMS = 1024, 10_000, 20_000
 Block = Mapping[str, Any]
 
 
@@ -56,9 +56,9 @@ def mapping_or_empty(block: Block, key: str) -> dict[str, Any]:
 
 
 def mappings(block: Block, key: str) -> list[dict[str, Any]]:
-    """A list of objects."""
+    """A list of objects, at most `ITEMS`."""
     value = block.get(key)
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+    if not isinstance(value, list) or len(value) > ITEMS or not all(isinstance(item, dict) for item in value):
         raise missing(key)
     return value
 

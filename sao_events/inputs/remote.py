@@ -19,6 +19,7 @@ _SCHEMES = ("https", "http", "ssh", "git")
 _SCP = re.compile(r"(?:[^@/:\s]+@)?(\[[0-9A-Fa-f:.]+\]|[^@/:\s]+):(?!//)(.+)", re.ASCII | re.DOTALL)
 
 _SCM = re.compile(r"(?:.*/)?scm/")  # what Bitbucket Data Center has before the path over HTTPS alone
+MOST = 100
 ANOTHER = "another repository is deployed"
 
 
@@ -84,12 +85,14 @@ def _bare_path(wanted: str) -> str | None:
 
 
 def wanted(said: Said, repository: str | None, branch: str | None) -> tuple[tuple[Push, ...], str | None]:
-    """Those pushes of `said` that move what is deployed, `branch` of `repository` (None: any); without any, why."""
+    """Those pushes of `said` that move what is deployed, `branch` of `repository` (None: any), at most `MOST`, since
+    each is only a hint; without any, why.
+    """
     if repository is not None and said.repository is not None and not is_same(said.repository, repository):
         return (), ANOTHER
     reasons = [_unasked(push, branch) for push in said.pushes]
     found = tuple(push for push, reason in zip(said.pushes, reasons, strict=True) if reason is None)
-    return found, None if found else next(iter(reasons), "nothing was pushed")
+    return found[:MOST], None if found else next(iter(reasons), "nothing was pushed")
 
 
 def _unasked(push: Push, branch: str | None) -> str | None:

@@ -1,0 +1,66 @@
+"""GitLab: https://docs.gitlab.com/user/project/integrations/webhook_events/. Project, group and system hooks.
+
+A secret that begins with `whsec_` is a signing token: once there is one, only signed messages are taken, because a
+message can be sent without its signature by anyone. Any other secret is compared with the secret token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sao_events.inputs import fields
+from sao_events.inputs.delivery import Message, Provider, Push, Repository, Said, object_of
+from sao_events.inputs.git import is_nothing
+from sao_events.inputs.signed import SIGNING, standard_header, standard_webhooks, token
+
+KINDS = ("push", "tag_push")
+
+
+def verify(secrets: Sequence[str], message: Message, now: float) -> str:
+    """By the signature where a signing token is configured, else by the header X-Gitlab-Token."""
+    if any(secret.startswith(SIGNING) for secret in secrets):
+        return standard_webhooks(secrets, message, now)
+    return token(secrets, message.header("x-gitlab-token"), "the header X-Gitlab-Token")
+
+
+def read(message: Message, now: float) -> Said:
+    """Pushes of branches and tags. X-Gitlab-Event-UUID is shared by several hooks and identifies nothing here."""
+    delivery = standard_header(message, "id") or message.header("idempotency-key")
+    payload = object_of(message)
+    kind = fields.text_or_none(payload, "object_kind") or fields.text(payload, "event_name")
+    if kind not in KINDS:
+        return Said(delivery, ignored="only pushes are acted on")
+    return Said(delivery, repository(payload), (_push(payload),))
+
+
+def repository(payload: Mapping[str, Any]) -> Repository:
+    """Which project the payload is about. Raises Malformed."""
+    block = fields.mapping(payload, "project")
+    return Repository(
+        fields.text(block, "path_with_namespace"),
+        fields.addresses(block, "git_http_url", "git_ssh_url", "http_url", "ssh_url", "web_url"),
+        fields.text_or_none(block, "default_branch"),
+    )
+
+
+def _push(payload: Mapping[str, Any]) -> Push:
+    before, after = fields.commit(payload, "before"), fields.commit(payload, "after")
+    return Push(
+        ref=fields.ref(payload, "ref"),
+        before=before,
+        after=after,
+        created=is_nothing(before),
+        deleted=is_nothing(after),
+        files=fields.files(payload),
+    )
+
+
+PROVIDER = Provider(
+    name="gitlab",
+    title="GitLab",
+    kind="git",
+    verify=verify,
+    read=read,
+    kept=("x-gitlab-event", "x-gitlab-instance", "idempotency-key", "webhook-id"),
+)
