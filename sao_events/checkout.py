@@ -2,8 +2,9 @@
 its own.
 
 Only the configured remote and refs of a strict form ever reach git; nothing from a payload does. Git asks for
-nothing, runs no hooks of the fetched repository, and speaks only the schemes that are allowed. The mirror may be
-deleted; what a crash leaves half done in it is done again.
+nothing, runs no hooks, follows no submodules, takes no configuration from what it fetches, and speaks only the scheme
+of the remote, also where that sends it elsewhere. The user's own configuration stays in force: credentials are in it.
+The mirror may be deleted; what a crash leaves half done in it is done again.
 """
 
 from __future__ import annotations
@@ -26,30 +27,49 @@ if TYPE_CHECKING:
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _BRANCH = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$))[A-Za-z0-9_][A-Za-z0-9._/-]{0,200}(?<![./])")
-_REMOTE = re.compile(r"(https://|ssh://|file://)[^\s-][^\s]*|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s-][^\s]*|/[^\s]*")
+# Each scheme with what may follow it: a user and a host that git, or the ssh that it starts, cannot take for an option.
+_AUTHORITY = r"([^\s@/-][^\s@/]*@)?[A-Za-z0-9[][^\s@/]*"
+_REMOTES = {
+    "https": re.compile(rf"https://{_AUTHORITY}/[^\s]+"),
+    "ssh": re.compile(rf"ssh://{_AUTHORITY}/[^\s]+|[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^\s-][^\s]*"),
+    "file": re.compile(r"file:///[^\s]*|/.*"),
+}
 _ENV = {
     "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ALLOW_PROTOCOL": "https:ssh:file",
     "GIT_HTTP_LOW_SPEED_LIMIT": "1",
     "GIT_HTTP_LOW_SPEED_TIME": "60",
-    "GIT_CONFIG_COUNT": "4",
-    "GIT_CONFIG_KEY_0": "core.hooksPath",
-    "GIT_CONFIG_VALUE_0": os.devnull,
-    "GIT_CONFIG_KEY_1": "protocol.ext.allow",
-    "GIT_CONFIG_VALUE_1": "never",
-    "GIT_CONFIG_KEY_2": "safe.bareRepository",
-    "GIT_CONFIG_VALUE_2": "all",
-    "GIT_CONFIG_KEY_3": "gc.auto",  # it would go on in the background, and take commits that a forced push left behind
-    "GIT_CONFIG_VALUE_3": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
+    "GIT_NAMESPACE": "",
+}
+# What git tells its hooks, from which we may have been started, of the repository that they belong to.
+_ELSEWHERE = ("GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE")
+# Over whatever the user's own configuration says, which stays in force for the rest: credentials, proxies, host keys.
+_SETTINGS = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "protocol.allow": "never",
+    "safe.bareRepository": "all",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "gc.auto": "0",  # it would go on in the background, and take commits that a forced push left behind
+    "maintenance.auto": "false",
 }
 KEEP, PATIENCE = 3, 300.0
 
 
 def check_remote(remote: str) -> str:
     """The remote, if it is an absolute path or an https, ssh or file URL. Raises ConfigError otherwise."""
-    if not _REMOTE.fullmatch(remote):
-        raise ConfigError(f"git.remote {remote!r} is not an https, ssh or file URL nor an absolute path")
+    if _scheme(remote) is None:
+        wrong = f"git.remote {without_password(remote)!r} is not an https, ssh or file URL nor an absolute path"
+        raise ConfigError(wrong, hint="for example https://github.com/acme/shop.git or git@github.com:acme/shop.git")
     return remote
+
+
+def _scheme(remote: str) -> str | None:
+    """The one scheme that git may speak for this remote, wherever it is sent on to; None for what is no remote."""
+    fits = (scheme for scheme, pattern in _REMOTES.items() if remote.isprintable() and pattern.fullmatch(remote))
+    return next(fits, None)
 
 
 def check_branch(branch: str) -> str:
@@ -69,6 +89,11 @@ class Checkout:
     def __init__(self, remote: str, branch: str, folder: Path) -> None:
         self.remote, self.branch, self.folder = check_remote(remote), check_branch(branch), folder
         self.mirror = folder / "mirror.git"
+        scheme = str(_scheme(remote))
+        own = {"GIT_DIR": str(self.mirror), "GIT_OBJECT_DIRECTORY": str(self.mirror / "objects")}
+        self._env = {**_ENV, **own, "GIT_ALLOW_PROTOCOL": scheme}
+        settings = {**_SETTINGS, f"protocol.{scheme}.allow": "always"}
+        self._options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._lock = threading.Lock()
         self._running: git.Git.AutoInterrupt | None = None
         self._ready = self._closed = False
@@ -79,9 +104,10 @@ class Checkout:
         """
         tracked = f"refs/tracked/{self.branch}"
         spec = f"+refs/heads/{self.branch}:{tracked}"
-        what = f"git cannot fetch {self.branch} from {_without_password(self.remote)}"
+        what = f"git cannot fetch {self.branch} from {without_password(self.remote)}"
         hint = "check git.remote and git.branch, and that this user may read the repository"
-        self._git(what, hint, "fetch", "--no-tags", "--quiet", "--end-of-options", self.remote, spec)
+        options = ("--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--quiet", "--end-of-options")
+        self._git(what, hint, "fetch", *options, self.remote, spec)
         return self._git(what, hint, "rev-parse", "--verify", f"{tracked}^{{commit}}")
 
     def lay_out(self, commit: str, in_use: Collection[Path] = ()) -> Path:
@@ -151,7 +177,7 @@ class Checkout:
         self.mirror.mkdir(parents=True, exist_ok=True)
         for left in (*self.mirror.glob("*.lock"), *self.mirror.glob("refs/**/*.lock")):
             left.unlink(missing_ok=True)
-        code, _, said = self._run("init", "--quiet", "--bare")
+        code, _, said = self._run("init", "--quiet", "--bare", "--template=")
         if code:
             raise SaoError(f"git cannot make {self.mirror}: {_last_line(said)}", hint="delete it and try again")
         self._ready = True
@@ -160,8 +186,10 @@ class Checkout:
         """Run git to its end: exit status, output, what it said. Raises TimeoutExpired after `PATIENCE`."""
         import git
 
-        command = [git.Git.GIT_PYTHON_GIT_EXECUTABLE, *arguments]
-        given = {**_ENV, "GIT_DIR": str(self.mirror), **(env or {})}
+        given = {**self._env, **(env or {})}
+        unset = [part for name in _ELSEWHERE if name in os.environ and name not in given for part in ("-u", name)]
+        start = ["env", *unset] if unset else []
+        command = [*start, git.Git.GIT_PYTHON_GIT_EXECUTABLE, *self._options, *arguments]
         with self._lock:
             if self._closed:
                 raise SaoError("git is not asked any more: the service is stopping")
@@ -198,8 +226,13 @@ def _text(said: bytes) -> str:
 
 def _last_line(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return _without_password(lines[-1]) if lines else ""
+    return without_password(lines[-1]) if lines else ""
 
 
-def _without_password(text: str) -> str:
-    return re.sub(r"(//[^/@\s:]*):[^/@\s]*@", r"\1:***@", text)
+def without_password(text: str) -> str:
+    """`text` with the passwords and tokens in its addresses hidden."""
+    return re.sub(r"(https?://)[^/@\s]+@|(//[^/@\s:]*):[^/@\s]*@", _hidden, text)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return f"{found[1]}***@" if found[1] else f"{found[2]}:***@"

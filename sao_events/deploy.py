@@ -6,14 +6,15 @@ the one before stays in force. What a push said is only a hint; what is deployed
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from sao_events import events as e
-from sao_events.checkout import Checkout
+from sao_events.checkout import Checkout, without_password
 from sao_events.config import Config, SourceConfig
+from sao_events.deployment import Tracked
 from sao_events.errors import DbtError, GraphError, PolicyError, SaoError
 from sao_events.graph import Graph
 from sao_events.nodes import Source
@@ -57,6 +58,7 @@ class Deployer:
         self.config, self.parser, self.store = config, parser, store
         self.in_force, self.rejected = (world.project, world.commit), world.rejected
         self.built_from: tuple[str | None, str | None] | None = None
+        self.on_head: Callable[[str | None, str | None], None] = lambda commit, error: None
         git = config.git
         self.checkout = Checkout(git.remote, git.branch, config.state_dir / "git") if git else None
 
@@ -65,7 +67,7 @@ class Deployer:
         not parsed again. What goes wrong is in what is returned.
         """
         try:
-            commit = self.checkout.head() if self.checkout else None
+            commit = self._head()
         except SaoError as error:
             return self._go_on(str(error))
         known = self.rejected is None and self.built_from == self.in_force and self.in_force[1] == commit
@@ -97,6 +99,18 @@ class Deployer:
         if self.checkout:
             self.checkout.close()
 
+    def _head(self) -> str | None:
+        """The head of the tracked branch; `on_head` is told of it before anything is parsed, or why there is none."""
+        if self.checkout is None:
+            return None
+        try:
+            commit = self.checkout.head()
+        except SaoError as error:
+            self.on_head(None, str(error))
+            raise
+        self.on_head(commit, None)
+        return commit
+
     def _load(self, commit: str | None) -> Found:
         folder = self.config.dbt.project_dir
         if self.checkout and commit and self.config.git:
@@ -127,6 +141,12 @@ class Deployer:
         except (SaoError, OSError) as error:
             return Found(error=f"{commit[:10]}, which is in force, cannot be loaded either: {error}")
         return found if found.digest != self.in_force[0] else replace(found, events=())
+
+
+def tracked(config: Config, checked: float | None = None) -> Tracked | None:
+    """What is deployed from, without a password, where that is git."""
+    git = config.git
+    return Tracked(without_password(git.remote), git.branch, checked) if git else None
 
 
 def with_sources(project: Project, told: Mapping[str, SourceConfig]) -> Project:

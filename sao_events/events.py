@@ -43,6 +43,17 @@ class EngineStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HeadSeen(Event):
+    """The branch `ref` of the configured remote is at `commit`: that is what should be in force. Without a commit the
+    remote could not be asked, for the reason `error`.
+    """
+
+    commit: str | None = None
+    ref: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectLoaded(Event):
     """The graph stored under the digest `project` is in force from here on; `commit` is its git commit, where there
     is one.
@@ -223,9 +234,9 @@ class TestFinished(Event):
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        EngineStarted, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared,
-        JobRequested,
-        JobFinished, RunStarted, RunFinished, BuildStarted, NodeBuilt, NodeFailed, BuildInterrupted, TestFinished,
+        EngineStarted, HeadSeen, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared,
+        JobRequested, JobFinished, RunStarted, RunFinished, BuildStarted, NodeBuilt, NodeFailed, BuildInterrupted,
+        TestFinished,
     )
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from sao_events.state import (
     Attempt,
     Baseline,
     Failure,
+    Head,
     Held,
     Job,
     Landed,
@@ -48,8 +49,19 @@ def _engine_started(world: World, recorded: Recorded, event: Event) -> None:
     world.runs.clear()
 
 
+def _head_seen(world: World, recorded: Recorded, event: e.HeadSeen) -> None:
+    before = world.head or Head()
+    if event.commit is None:
+        world.head = replace(before, error=event.error, failed=before.failed or recorded.at)
+    elif event.commit == before.commit:
+        world.head = Head(before.commit, before.seen)
+    else:
+        world.head = Head(event.commit, recorded.at)
+
+
 def _project_loaded(world: World, recorded: Recorded, event: e.ProjectLoaded) -> None:
     world.project, world.commit, world.rejected = event.project, event.commit, None
+    world.loaded = recorded.at
 
 
 def _project_rejected(world: World, recorded: Recorded, event: e.ProjectRejected) -> None:
@@ -271,6 +283,7 @@ def _failed_by_test(state: NodeState, recorded: Recorded, event: e.TestFinished)
 
 _APPLY: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     e.EngineStarted: _engine_started,
+    e.HeadSeen: _head_seen,
     e.ProjectLoaded: _project_loaded,
     e.ProjectRejected: _project_rejected,
     e.DataLanded: _data_landed,

@@ -201,6 +201,11 @@ def _build_started(event: e.BuildStarted, names: Names) -> str:
     return f"{_named(event.node, names)} is being built: {reason_text(event.reason)}"
 
 
+def _head_seen(event: e.HeadSeen, names: Names) -> str:
+    branch = event.ref.removeprefix("refs/heads/") if event.ref else "the branch"
+    return f"{branch} is{_commit(event.commit)}" if event.commit else f"{branch} cannot be asked{_message(event.error)}"
+
+
 def _loaded(event: e.ProjectLoaded, names: Names) -> str:
     count = len(event.warnings)
     warnings = f", {count} {'warning' if count == 1 else 'warnings'}" if count else ""
@@ -209,6 +214,7 @@ def _loaded(event: e.ProjectLoaded, names: Names) -> str:
 
 _EVENTS: dict[type[Event], Callable[[Any, Names], str]] = {
     e.EngineStarted: lambda event, names: "the service started",
+    e.HeadSeen: _head_seen,
     e.ProjectLoaded: _loaded,
     e.ProjectRejected: lambda event, names: f"project refused{_commit(event.commit)}{_message(event.error)}",
     e.CodePushed: _code_pushed,

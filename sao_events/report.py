@@ -14,6 +14,7 @@ from typing import Any
 
 from sao_events import checks
 from sao_events.decide import Action, Decision
+from sao_events.deployment import Tracked, deployment
 from sao_events.evidence import Evidence
 from sao_events.explain import Names, explain
 from sao_events.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
@@ -30,8 +31,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One environment at the instant `now`. `error`: what keeps the service from working, `active`: what is known of
-    runs under way beside the log.
+    """One environment at the instant `now`. `error`: what keeps the service from working, `tracked`: what it deploys
+    from, `active`: what is known of runs under way beside the log.
     """
 
     environment: str
@@ -40,6 +41,7 @@ class View:
     settings: Settings
     now: float
     error: str | None = None
+    tracked: Tracked | None = None
     active: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -102,6 +104,7 @@ def status(view: View) -> dict[str, Any]:
         "state": "error" if view.error else "ready" if view.project else "empty",
         "error": view.error,
         "rejected": {"commit": rejected.commit, "error": rejected.error} if rejected else None,
+        "deployment": deployment(world, view.project, decisions, known, tracked=view.tracked, error=view.error),
         "warnings": list(view.project.warnings) if view.project else [],
         "counts": _counts(decisions.values()),
         "next_at": iso(min((d.eligible_at for d in decisions.values() if d.eligible_at is not None), default=None)),

@@ -19,7 +19,7 @@ from sao_events import events as e
 from sao_events.builds import Builds
 from sao_events.clock import SystemClock
 from sao_events.config import Config
-from sao_events.deploy import Deployer, Found
+from sao_events.deploy import Deployer, Found, tracked
 from sao_events.engine import Engine
 from sao_events.errors import SaoError
 from sao_events.events import Recorded
@@ -27,7 +27,7 @@ from sao_events.lock import StateLock
 from sao_events.ports import Clock, Draft, Incoming, Receipt, Store
 from sao_events.project import Project
 from sao_events.report import View, iso
-from sao_events.state import World
+from sao_events.state import Head, World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world, save_world
 from sao_events.store.deliveries import SAID_BEFORE
@@ -61,6 +61,7 @@ class Service:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._checkpoint = 0
+        self._checked: float | None = None
 
     def start(self, *, load: bool = True, tell: Callable[[str], None] = LOG.warning) -> None:
         """Take the lock, open the log, start the threads. What a killed service left behind is waited for, and `tell`
@@ -74,6 +75,7 @@ class Service:
             self.dbt = Builds(self.config, keep_fd=self.lock.fd, notify=self._nudged.set)
             self._open_engine()
             self.deployer = Deployer(self.config, self.dbt, self.store, self._world)
+            self.deployer.on_head = self._saw_head
             undo.pop_all()
         if load:
             self._load_asked.set()
@@ -142,6 +144,7 @@ class Service:
                 self.settings,
                 self.clock.now(),
                 error="\n".join(filter(None, (self.error, self.load_error))) or None,
+                tracked=tracked(self.config, self._checked),
             )
 
     def wait_change(self, after: int, timeout: float) -> int:
@@ -320,6 +323,17 @@ class Service:
             self._loads += 1
             self._changed.notify_all()
         return error is None
+
+    def _saw_head(self, commit: str | None, error: str | None) -> None:
+        """Record where the tracked branch is, once for each change, before it is parsed."""
+        if self._stopping.is_set():
+            return
+        known, now = self._world.head or Head(), self.clock.now()
+        if commit is not None:
+            self._checked = now
+        if (commit or known.commit, error) != (known.commit, known.error) and self.config.git:
+            seen = e.HeadSeen(commit, f"refs/heads/{self.config.git.branch}", error)
+            self.submit([Draft(seen, now, sender="deployer")]).result()
 
     def _record(self, found: Found) -> None:
         if found.project is not None and found.project.adapter == "duckdb":

@@ -171,21 +171,36 @@ class Run:
     job: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The tracked branch of the remote: at which commit it was found, first so at `seen`; `error`: why it cannot be
+    asked since `failed`.
+    """
+
+    commit: str | None = None
+    seen: float | None = None
+    error: str | None = None
+    failed: float | None = None
+
+
 NEW_NODE = NodeState()
 NEW_SOURCE = SourceState()
 
 
 @dataclass(slots=True)
 class World:
-    """The folded log up to `seq`. Owned by whoever folds it: `evolve` changes it in place. `incomplete`: by load, load
-    id and source, what has landed of loads that are new only as a whole.
+    """The folded log up to `seq`. Owned by whoever folds it: `evolve` changes it in place. `loaded`: since when
+    `project` is in force, as `commit`. `incomplete`: by load, load id and source, what has landed of loads that are new
+    only as a whole.
     """
 
     seq: int = 0
     at: float = 0.0
     project: str | None = None
     commit: str | None = None
+    loaded: float | None = None
     rejected: e.ProjectRejected | None = None
+    head: Head | None = None
     nodes: dict[str, NodeState] = field(default_factory=dict)
     sources: dict[str, SourceState] = field(default_factory=dict)
     loads: dict[str, set[str]] = field(default_factory=dict)

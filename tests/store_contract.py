@@ -65,6 +65,7 @@ BUILDS: st.SearchStrategy[e.Event] = st.one_of(
 )
 EVENTS: st.SearchStrategy[e.Event] = st.one_of(
     st.builds(e.EngineStarted),
+    st.builds(e.HeadSeen, st.none() | WORDS, st.none() | WORDS, st.none() | WORDS),
     st.builds(e.ProjectLoaded, WORDS, st.none() | WORDS, some(WORDS)),
     st.builds(e.ProjectRejected, WORDS, st.none() | WORDS),
     st.builds(e.CodePushed, st.none() | WORDS, st.none() | WORDS, some(WORDS)),

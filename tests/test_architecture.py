@@ -41,6 +41,7 @@ CORE = (
     "explain",
     "history",
     "effects",
+    "deployment",
     "report",
 )
 PORTS = ("ports", "clock")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sao_events.checkout import KEEP, Checkout, check_branch, check_remote
+from sao_events.checkout import KEEP, Checkout, check_branch, check_remote, without_password
 from sao_events.errors import ConfigError, SaoError
-from tests.repositories import bare_with_clone, commit, git
+from tests.repositories import ENVIRON, bare_with_clone, commit, git
 
 
 @pytest.fixture
@@ -146,3 +148,139 @@ def _pushed(checkout: Checkout, work: Path, text: str) -> str:
     pushed = commit(work, {"a.sql": text})
     assert checkout.head() == pushed
     return pushed
+
+
+# What a hostile remote, ref, environment or repository could try
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "EXT::sh -c id",
+        "fd::17/foo",
+        "transport::address",
+        "https://-oProxyCommand=id/x",
+        "https://me@-x/y",
+        "ssh://-oProxyCommand=touch pwned/x",
+        "ssh://-oProxyCommand=id/x",
+        "ssh://git@-oProxyCommand=id/x",
+        "git@-oProxyCommand=id:x",
+        "-oProxyCommand=id@host:x",
+        "git@host:-x",
+        "--upload-pack=touch /tmp/pwned",
+        "-u./helper",
+        "https://a/b\n--upload-pack=id",
+        "/srv/x\0y",
+        "file://host/x",
+        "https://",
+        "https://a",
+        "ftp://a/b",
+        "HTTPS://a/b",
+        " https://a/b",
+    ],
+)
+def test_remotes_that_run_something_or_look_like_options(remote: str) -> None:
+    with pytest.raises(ConfigError):
+        check_remote(remote)
+
+
+@pytest.mark.parametrize(
+    "branch", ["--upload-pack=touch /tmp/pwned", "-x", "refs/../x", "$(id)", "@{u}", "a\nb", "a:refs/heads/b", "+main"]
+)
+def test_refs_that_look_like_options_or_reach_elsewhere(branch: str) -> None:
+    with pytest.raises(ConfigError):
+        check_branch(branch)
+
+
+def test_the_error_for_a_remote_hides_its_password() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_remote("https://me:hunter2@host")
+    assert "hunter2" not in str(caught.value)
+    assert "ghp_token" not in without_password("cannot read https://ghp_token@github.com/a/b")
+
+
+def test_git_speaks_the_scheme_of_the_remote_alone(tmp_path: Path, remote: tuple[Path, Path], monkeypatch: Any) -> None:
+    """Also where the user's own configuration sends the remote elsewhere, or allows more."""
+    bare, work = remote
+    commit(work, {"a.sql": "select 1"})
+    settings = tmp_path / "gitconfig"
+    settings.write_text(
+        f'[url "ext::sh -c touch% {tmp_path}/ran "]\n\tinsteadOf = {bare}\n[protocol "ext"]\n\tallow = always\n'
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "ext:file")
+    with pytest.raises(SaoError, match="ext"):
+        Checkout(str(bare), "main", tmp_path / "state").head()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_where_git_was_told_to_work_before_does_not_matter(
+    tmp_path: Path, remote: tuple[Path, Path], monkeypatch: Any
+) -> None:
+    """The variables that git sets for its hooks, from which a service may have been started."""
+    bare, work = remote
+    head = commit(work, {"a.sql": "select 1"})
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX"):
+        monkeypatch.setenv(name, str(other))
+    checkout = Checkout(str(bare), "main", tmp_path / "state")
+    assert checkout.head() == head
+    assert (checkout.lay_out(head) / "a.sql").read_text() == "select 1"
+    assert list(other.iterdir()) == []
+
+
+def test_nothing_in_the_repository_is_run_or_followed(tmp_path: Path, remote: tuple[Path, Path]) -> None:
+    """A submodule, hooks, configuration, filters, and a repository within it: all of it is just files, or nothing."""
+    bare, work = remote
+    ran = tmp_path / "ran"
+    hook = f"#!/bin/sh\ntouch {ran}\n"
+    commit(work, {"a.sql": "select 1"}, push=False)
+    git(work, "update-index", "--add", "--cacheinfo", f"160000,{git(work, 'rev-parse', 'HEAD')},sub")
+    evil = f'[submodule "sub"]\n\tpath = sub\n\turl = ext::sh -c touch% {ran}\n\tupdate = !touch {ran}\n'
+    config = (
+        f'[core]\n\tbare = true\n\tfsmonitor = touch {ran}\n\thooksPath = hooks\n[filter "x"]\n\tsmudge = touch {ran}\n'
+    )
+    files = {
+        ".gitmodules": evil,
+        ".gitattributes": "*.sql filter=x\n",
+        ".gitconfig": config,
+        "hooks/post-checkout": hook,
+        ".githooks/post-checkout": hook,
+        "inner.git/HEAD": "ref: refs/heads/main\n",
+        "inner.git/config": config,
+        "inner.git/objects/info/x": "",
+        "inner.git/refs/heads/x": "",
+        "inner.git/hooks/post-checkout": hook,
+    }
+    for name, text in files.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(text)
+        (work / name).chmod(0o755)
+    git(work, "add", *files)
+    git(work, "commit", "--quiet", "--message", "evil")
+    git(work, "push", "--quiet", "origin", "HEAD:main")
+    for name, text in {
+        "hooks/post-upload-pack": hook,
+        "hooks/pre-auto-gc": hook,
+        "hooks/reference-transaction": hook,
+    }.items():
+        (bare / name).parent.mkdir(exist_ok=True)
+        (bare / name).write_text(text)
+        (bare / name).chmod(0o755)
+    git(bare, "config", "core.fsmonitor", f"touch {ran}")
+    git(bare, "config", "uploadpack.packObjectsHook", f"touch {ran}")
+    checkout = Checkout(str(bare), "main", tmp_path / "state")
+    folder = checkout.lay_out(checkout.head())
+    assert (folder / "a.sql").read_text() == "select 1"
+    assert not (folder / "sub").exists() or list((folder / "sub").iterdir()) == []
+    assert not (folder / ".git").exists()
+    assert not ran.exists()
+
+
+def test_an_ext_remote_would_have_run(tmp_path: Path) -> None:
+    """What the tests above are about does happen where git is not told otherwise."""
+    ran = tmp_path / "ran"
+    command = ["git", "-c", "protocol.ext.allow=always", "ls-remote", f"ext::sh -c touch% {ran}"]
+    subprocess.run(command, env=ENVIRON, capture_output=True, check=False)
+    assert ran.exists()

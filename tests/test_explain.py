@@ -92,6 +92,7 @@ EVENTS: dict[type[e.Event], tuple[e.Event, str]] = {
     type(event): (event, words)
     for event, words in (
         (e.EngineStarted(), "started"),
+        (e.HeadSeen("0123456789abcdef", "refs/heads/main"), "main is at commit 0123456789"),
         (e.ProjectLoaded("digest", "0123456789abcdef", ("w",)), "project loaded at commit 0123456789, 1 warning"),
         (e.ProjectRejected("no such model\nline 2", "0123456789abcdef"), "refused at commit 0123456789: no such model"),
         (e.CodePushed("refs/heads/main", None, ("models/a.sql",)), "code changed to refs/heads/main: models/a.sql"),

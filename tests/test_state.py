@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import fields, replace
 from operator import add
 
 import pytest
@@ -56,6 +56,8 @@ def copy_of(world: World) -> World:
 # Every kind of event; each field of the state ends with something in it.
 FULL = (
     e.EngineStarted(),
+    e.HeadSeen("c1", "refs/heads/main"),
+    e.HeadSeen(None, "refs/heads/main", "away"),
     e.ProjectLoaded("d1", "c1", ("a warning",)),
     e.ProjectRejected("does not parse", "c2"),
     e.CodePushed("main", "c2", ("models/a.sql",)),
@@ -332,6 +334,21 @@ def test_a_job_lasts_until_it_is_finished_and_knows_what_it_built() -> None:
     assert world_of(*start).jobs["job-1"].done == {"model.a"}
     assert world_of(*start, e.EngineStarted()).jobs == world_of(*start).jobs
     assert world_of(*start, e.JobFinished("job-1", "success")).jobs == {}
+
+
+def test_the_head_of_the_branch_is_known_since_it_was_first_seen_there() -> None:
+    seen = [e.HeadSeen("c1", "refs/heads/main"), e.HeadSeen(None, "refs/heads/main", "away")]
+    heads = [world_of(*(seen * 2)[:count]).head for count in range(5)]
+    first = heads[1]
+    assert heads[0] is None
+    assert first is not None
+    assert first.seen is not None
+    assert (first.commit, first.error) == ("c1", None)
+    assert heads[2] == replace(first, error="away", failed=first.seen + 1)
+    assert heads[3] == first
+    moved = world_of(*seen, e.HeadSeen("c2")).head
+    assert moved is not None
+    assert (moved.commit, moved.seen, moved.error) == ("c2", first.seen + 2, None)
 
 
 def test_a_project_in_force_ends_the_rejection_of_another() -> None:

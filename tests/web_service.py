@@ -12,6 +12,7 @@ import httpx
 
 from sao_events.config import Config, DbtConfig, GitConfig, HttpConfig, Secret, WebhookConfig
 from sao_events.decide import Look, Reason
+from sao_events.deployment import Tracked
 from sao_events.events import (
     BuildStarted,
     DataLanded,
@@ -93,6 +94,7 @@ class Service:
         self.project: Project | None = loaded or project()
         self.world = World()
         self.error: str | None = None
+        self.tracked: Tracked | None = None
         self.ready = self.healthy = True
         self.stopping = False
         self.settings = Settings()
@@ -127,7 +129,8 @@ class Service:
     def view(self) -> Iterator[View]:
         """The record, held still."""
         with self._changed:
-            yield View("test", self.project, self.world, self.settings, self.clock.now(), error=self.error)
+            now = self.clock.now()
+            yield View("test", self.project, self.world, self.settings, now, self.error, self.tracked)
 
     def wait_change(self, after: int, timeout: float) -> int:
         """The newest folded position, once it is after `after` or the time is over."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sao_events.cli.options import Context
 from sao_events.config import Config
+from sao_events.deploy import tracked
 from sao_events.errors import SaoError, UsageError
 from sao_events.events import Recorded
 from sao_events.evolve import evolve
@@ -41,7 +42,8 @@ class Record:
     def view(self, context: Context) -> View:
         """What is on record, now."""
         config = context.config
-        return View(config.environment, self.project, self.world, config.settings, context.clock.now())
+        now = context.clock.now()
+        return View(config.environment, self.project, self.world, config.settings, now, tracked=tracked(config))
 
     def past(self, context: Context, at: float) -> tuple[View, Find]:
         """What was on record at the instant `at`, and a look into the log up to then. Raises UsageError where there was

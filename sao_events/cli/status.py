@@ -73,8 +73,8 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
     for run in answer["runs"]:
         since = span(now - seconds_of(run["since"]))
         out.line(f"run {run['run']} of {counted(len(run['nodes']), 'node')} since {since}", "green")
-    if answer["rejected"]:
-        out.line(f"the newest state of the project was refused: {_first(answer['rejected']['error'])}", "red")
+    for text, style in _deployment(answer["deployment"], now):
+        out.line(text, style)
     out.table(COLUMNS, [node_row(node, now) for node in answer["nodes"]])
     for node in answer["nodes"]:
         if node["failure"]:
@@ -86,6 +86,24 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
         out.line(f"test {test['name']}: {test['status']} {_first(test['message'])}".rstrip(), "red")
     for warning in answer["warnings"]:
         out.line(f"warning: {warning}", "yellow")
+
+
+def _deployment(found: Mapping[str, Any], now: float) -> Iterator[tuple[str, str | None]]:
+    """What should be in force and what is, where that is git; how it fares, where it is not well."""
+    if found["branch"]:
+        desired, deployed = found["desired"], found["deployed"]
+        seen = f"{desired['commit'][:10]} (seen {_ago(desired['seen_at'], now)})" if desired else "not known yet"
+        stands = f"{deployed['commit'] or 'the folder'}"[:10] if deployed else "nothing"
+        sync = found["sync"].replace("_", " ")
+        text = f"{sync}: {found['branch']} of {found['remote']} is {seen}, deployed is {stands}"
+        yield text, None if found["sync"] == "in_sync" else "yellow"
+    style = {"degraded": "red", "progressing": "green"}.get(found["health"])
+    if found["branch"] or found["sync"] == "out_of_sync":
+        yield f"{found['health']}{': ' if found['why'] else ''}{'; '.join(found['why'])}", style
+
+
+def _ago(instant: str, now: float) -> str:
+    return f"{span(now - seconds_of(instant))} ago"
 
 
 def _held(source: Mapping[str, Any]) -> Iterator[str]:
