@@ -127,9 +127,10 @@ def test_the_rejected_are_recorded_when_the_service_ends(service: Service) -> No
     assert rejected(service, bool)[0].delivery.times == 1
 
 
-def test_a_webhook_that_is_shut_shows_why(client: httpx.Client, service: Service, tmp_path: Path) -> None:
+def test_a_webhook_that_is_shut_shows_why(service: Service, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("")
-    assert push(client, pushed()).status_code == 403
+    with served(service) as client:
+        assert push(client, pushed()).status_code == 403
     [found] = rejected(service, bool)
     assert "secret is not set" in (found.delivery.reason or "")
 

@@ -42,6 +42,8 @@ from sao_events.web.guard import Rate
 from sao_events.web.server import HttpServer
 
 TOKEN, SECRET = "token-of-the-loader-0123456789", "secret-of-the-webhook-9876543210"
+# A pool that lets go of surplus connections may close one that another thread has just been given and writes to.
+UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
 START = 1_772_366_400.0  # 2026-03-01T12:00:00Z
 ORDERS, ITEMS = "source.shop.raw.orders", "source.shop.raw.items"
 STG, FCT, MART, SLOW = (f"model.shop.{name}" for name in ("stg_orders", "orders", "revenue", "history"))
@@ -183,7 +185,10 @@ def busy_day(service: Service) -> None:
 @contextmanager
 def served(service: Backend, *, rate: Rate | None = None, host: str = "127.0.0.1") -> Iterator[httpx.Client]:
     """A client of a server on a free port, which is stopped in the end."""
-    with running(service, rate=rate, host=host) as server, httpx.Client(base_url=server.url, timeout=20) as client:
+    with (
+        running(service, rate=rate, host=host) as server,
+        httpx.Client(base_url=server.url, timeout=20, limits=UNLIMITED) as client,
+    ):
         yield client
 
 

@@ -12,10 +12,10 @@ KEYS: dict[str, tuple[str, ...]] = {
     "decisions.default": ("freshness", "state", "lazy"),
     "http": ("host", "port", "body_limit"),
     "data": ("tokens", "empty_loads", "partial_loads", "loads"),
-    "data.tokens": ("env", "file"),
+    "data.tokens": ("env", "file", "not_after"),
     "data.loads.*": ("sources", "complete"),
     "webhooks.*": ("provider", "secrets", "body_limit", "repository"),
-    "webhooks.*.secrets": ("env", "file"),
+    "webhooks.*.secrets": ("env", "file", "not_after"),
     "git": ("remote", "branch", "poll", "subdir"),
     "sources.*": ("static", "view"),
 }

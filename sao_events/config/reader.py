@@ -21,12 +21,14 @@ from sao_events.config.values import (
     SourceConfig,
     WebhookConfig,
 )
-from sao_events.errors import ConfigError, PolicyError
+from sao_events.errors import ConfigError, PolicyError, UsageError
+from sao_events.inputs.data import read_instant
 from sao_events.inputs.providers import PROVIDERS
 from sao_events.policy import Settings, read_policy
 from sao_events.windows import parse_duration
 from sao_events.yamltext import Block, nearest, plain
 
+SECRETS = 4  # of one endpoint at once: each is tried for each message
 PROJECT_FILE = "dbt_project.yml"
 _SIZES = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _ENDPOINT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -146,6 +148,8 @@ class Reader:
         items = block.get(key, [])
         if not isinstance(items, list):
             raise self._error(block, key, f"{key} must be a list such as [{{env: NAME}}, {{file: PATH}}]")
+        if len(items) > SECRETS:
+            raise self._error(block, key, f"{key}: at most {SECRETS}, the old and the new ones of a change")
         return tuple(self._secret(item, block, key, path) for item in items)
 
     def _secret(self, item: object, block: Block, key: str, path: str) -> Secret:
@@ -156,7 +160,7 @@ class Reader:
         env, file = self._text(item, "env"), self._path(item, "file")
         if (env is None) == (file is None):
             raise ConfigError(f"{self.place}:{item.line}: a secret is either {{env: NAME}} or {{file: PATH}}")
-        return Secret(env, file)
+        return Secret(env, file, self._instant(item, "not_after"))
 
     # Values
 
@@ -209,6 +213,15 @@ class Reader:
         if not isinstance(value, bool):
             raise self._error(block, key, f"{key} must be true or false, not {value}")
         return value
+
+    def _instant(self, block: Block, key: str) -> float | None:
+        text = self._text(block, key)
+        if text is None:
+            return None
+        try:
+            return read_instant(str(text))
+        except UsageError:
+            raise self._error(block, key, f"{key}: {text} is no instant such as 2026-01-31T08:00:00Z") from None
 
     def _seconds(self, block: Block, key: str, default: float) -> float:
         if key not in block:

@@ -17,10 +17,13 @@ DEFAULTS = Settings(settle=2.0, attempts=2, backoff=60.0)
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Where a secret is to be found: the environment variable `env` or the file `file`. Its value is never shown."""
+    """Where a secret is to be found: the environment variable `env` or the file `file`. Its value is never shown.
+    `not_after`: from when on (UTC epoch seconds) it is taken no more.
+    """
 
     env: str | None = None
     file: Path | None = None
+    not_after: float | None = None
 
     def value(self) -> str | None:
         """The secret as it is now, without white space around it; None where it is not set, not there or empty.

@@ -138,6 +138,7 @@ class Provider:
     methods: tuple[str, ...] = ("POST",)
     body_limit: int = GIT_LIMIT
     paths: bool = False  # whether something may follow the endpoint's name in the address
+    least: int = 8  # the fewest characters of a secret that is taken
     compressed: bool = False  # whether a body with Content-Encoding: gzip is handed on as it came
 
 

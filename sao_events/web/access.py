@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from time import time
 
 from sao_events.config import Secret
 from sao_events.errors import ConfigError
@@ -13,33 +15,73 @@ from sao_events.web.message import Head
 
 LOG = logging.getLogger("sao_events.web")
 KEPT = 5.0
+SHORT = 16  # characters that a secret should have
+STRONGER = "make a longer one, such as with `openssl rand -hex 32`"
+Check = Callable[[str], str | None]
 
 
 class Keys:
-    """The values of `secrets`, looked up again after `KEPT` seconds: they can be exchanged while the service runs."""
+    """The values of `secrets`, looked up again after `KEPT` seconds: they can be exchanged while the service runs.
 
-    def __init__(self, secrets: Sequence[Secret], now: Callable[[], float]) -> None:
-        self.secrets, self.now = secrets, now
+    `now` is any clock in seconds, `wall` the one that `not_after` is about. Of the values, those that `unusable` has a
+    reason against are left out. What is wrong is logged once, as something of `whose`; values never are.
+    """
+
+    def __init__(
+        self,
+        secrets: Sequence[Secret],
+        now: Callable[[], float],
+        *,
+        whose: str = "data.tokens",
+        wall: Callable[[], float] = time,
+        unusable: Check = lambda value: None,
+    ) -> None:
+        self.secrets, self.now, self.whose, self.wall, self.unusable = secrets, now, whose, wall, unusable
         self._until = float("-inf")
         self._values: tuple[str, ...] = ()
+        self._told: set[str] = set()
 
     def values(self) -> tuple[str, ...]:
-        """All that are set. One that cannot be read is left out, and logged."""
+        """All that may be used now."""
         now = self.now()
         if now >= self._until:
-            self._values, self._until = tuple(_readable(self.secrets)), now + KEPT
+            found, self._until = tuple(filter(None, map(self._value, self.secrets))), now + KEPT
+            if found != self._values:
+                LOG.info("%s: in use are the secrets with the fingerprints %s", self.whose, _fingerprints(found))
+            self._values = found
         return self._values
 
+    def _value(self, secret: Secret) -> str | None:
+        value, problem, taken = self._looked_at(secret)
+        if problem is not None and problem not in self._told:
+            self._told.add(problem)
+            LOG.warning("%s: %s", self.whose, problem)
+        return value if taken else None
 
-def _readable(secrets: Iterable[Secret]) -> Iterable[str]:
-    for secret in secrets:
+    def _looked_at(self, secret: Secret) -> tuple[str | None, str | None, bool]:
+        """The value, what is wrong with it, and whether it may be used."""
         try:
             value = secret.value()
         except ConfigError as error:
-            LOG.error("%s", error)
-            continue
-        if value and value.strip():
-            yield value
+            return None, error.message, False
+        if not value:
+            return None, f"{secret} holds nothing: it verifies nobody", False
+        if secret.not_after is not None and self.wall() >= secret.not_after:
+            return value, f"what is in {secret} is no longer taken: its not_after is over", False
+        if reason := self.unusable(value):
+            return value, f"what is in {secret} {reason}", False
+        if len(value) < SHORT:
+            return value, f"what is in {secret} has fewer than {SHORT} characters and can be guessed: {STRONGER}", True
+        return value, None, True
+
+
+def _fingerprints(values: Sequence[str]) -> str:
+    return ", ".join(map(fingerprint, values)) or "(none)"
+
+
+def fingerprint(secret: str) -> str:
+    """By what a secret is told from others without being shown."""
+    return sha256(secret.encode()).hexdigest()[:8]
 
 
 def require_bearer(head: Head, keys: Keys) -> None:

@@ -69,10 +69,15 @@ def explained(request: Request, error: Exception) -> Response:
     if isinstance(error, UsageError):
         status = 415 if isinstance(error, UnknownForm) else 422 if isinstance(error, Refused) else 400
         return problem(status, error.message, error.hint)
-    LOG.error("%s %r: %s", request.method, request.scope["path"], error)
+    LOG.error("%s %r: %s", request.method, _without_token(request.scope["path"]), error)
     what = "the event log cannot be used now" if isinstance(error, StoreError) else "the service cannot answer this now"
     retry = unavailable(what, "nothing was recorded; try again, and see the service's log")
     return problem(retry.status, retry.message, retry.hint, retry.headers)
+
+
+def _without_token(path: str) -> str:
+    """Behind a webhook's name there may be a secret."""
+    return "/".join(path.split("/")[:3]) if path.startswith("/webhooks/") else path
 
 
 def failed(request: Request, error: Exception) -> Response:

@@ -34,7 +34,7 @@ def create_app(
     """
     live, page = Live(service), Page(service)
     api = Api(service, (files("sao_events.web") / "openapi.json").read_bytes())
-    tokens = Keys(service.config.data_tokens, now)
+    tokens = Keys(service.config.data_tokens, now, wall=service.clock.now)
     gather = Gather(service)
     data = DataEvents(service, tokens, gather)
     rejections = Rejections(service)

@@ -39,11 +39,36 @@ class Head:
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._values.items()}
 
 
+class Room:
+    """How many bytes of bodies that come in parts may be held at once, of all that send."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.taken = most, 0
+
+    def take(self, size: int) -> None:
+        """Raises Problem where there is no room for so many bytes more."""
+        if self.taken + size > self.most:
+            after = CLOSE | {"retry-after": "5"}
+            raise Problem(429, "too much is being sent at once", hint="send it again in a moment", headers=after)
+        self.taken += size
+
+    def leave(self, size: int) -> None:
+        """So many bytes are held no more."""
+        self.taken -= size
+
+
 async def read_body(
-    head: Head, receive: Receive, limit: int, seconds: float = SECONDS, *, compressed: bool = False
+    head: Head,
+    receive: Receive,
+    limit: int,
+    seconds: float = SECONDS,
+    *,
+    compressed: bool = False,
+    room: Room | None = None,
+    limited_by: str = "http.body_limit",
 ) -> bytes:
     """The whole body as it came, of at most `limit` bytes, or Problem: 413 for more, 408 where it takes more than
-    `seconds`, 415 for one that is compressed, unless `compressed`.
+    `seconds`, 415 for one that is compressed, unless `compressed`. `limited_by` is what sets the limit.
     """
     if not compressed and head.get(b"content-encoding") not in (None, "", "identity"):
         raise Problem(415, "the body is compressed", hint="send it as it is", headers=CLOSE)
@@ -51,14 +76,14 @@ async def read_body(
     if declared > limit:
         if declared <= limit + DRAIN and head.get(b"expect") is None:
             await _drain(receive, declared)
-        raise _too_large(limit)
+        raise _too_large(limit, limited_by)
     message = await receive()  # the server ends a connection on which nothing comes
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= limit:
         return body
     try:
         async with asyncio.timeout(seconds):
-            return await _rest(message, receive, limit)
+            return await _rest(message, receive, limit, room or Room(limit), limited_by)
     except TimeoutError:
         raise Problem(408, "the body did not arrive in time", hint="send it at once", headers=CLOSE) from None
 
@@ -68,20 +93,25 @@ def _declared(head: Head) -> int:
     return int(length) if length is not None and length.isascii() and length.isdigit() else 0
 
 
-async def _rest(message: Message, receive: Receive, limit: int) -> bytes:
+async def _rest(message: Message, receive: Receive, limit: int, room: Room, limited_by: str) -> bytes:
     parts, size = list[bytes](), 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise Malformed("the connection was closed before the body was complete")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            if message.get("more_body", False):
-                await _drain(receive, DRAIN)
-            raise _too_large(limit)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-        message = await receive()
+    try:
+        while True:
+            if message["type"] == "http.disconnect":
+                raise Malformed("the connection was closed before the body was complete")
+            part: bytes = message.get("body", b"")
+            if size + len(part) > limit:
+                if message.get("more_body", False):
+                    await _drain(receive, DRAIN)
+                raise _too_large(limit, limited_by)
+            room.take(len(part))
+            size += len(part)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+            message = await receive()
+    finally:
+        room.leave(size)
 
 
 async def _drain(receive: Receive, most: int) -> None:
@@ -97,6 +127,6 @@ async def _drain(receive: Receive, most: int) -> None:
         return
 
 
-def _too_large(limit: int) -> Problem:
-    hint = f"at most {limit} bytes are read; http.body_limit sets it"
+def _too_large(limit: int, limited_by: str) -> Problem:
+    hint = f"at most {limit} bytes are read; {limited_by} sets it"
     return Problem(413, "the body is too large", hint=hint, headers=CLOSE)

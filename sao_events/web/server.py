@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import signal
 import socket
 import threading
@@ -64,6 +65,7 @@ def serve_http(service: Backend, host: str, port: int) -> None:
 
 def uvicorn_config(app: Any) -> uvicorn.Config:
     """How uvicorn serves here: no access log, no trust in what a proxy says, nothing told of itself."""
+    logging.getLogger("uvicorn.access").disabled = True  # addresses hold tokens, whatever handlers there are
     return uvicorn.Config(
         app,
         http=http_protocol(),

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from math import ceil
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,17 +22,21 @@ from sao_events.events import Recorded
 from sao_events.inputs.delivery import Message, Provider, Said, Unknown, Unverified
 from sao_events.inputs.providers import PROVIDERS
 from sao_events.inputs.remote import ANOTHER, wanted
+from sao_events.inputs.signed import SIGNING, signing_key
 from sao_events.inputs.strict import Malformed, Refused
 from sao_events.ports import Delivery, Incoming, Receipt
-from sao_events.web.access import Keys
+from sao_events.web.access import STRONGER, Keys, fingerprint
 from sao_events.web.answers import Problem, answer, send_json
 from sao_events.web.backend import Backend
-from sao_events.web.message import Head, read_body
+from sao_events.web.guard import Buckets, Rate
+from sao_events.web.message import Head, Room, read_body
 from sao_events.web.rejections import Rejections
 from sao_events.web.sources import Sources
 
 LOG = logging.getLogger("sao_events.web")
-LARGE, LARGE_AT_ONCE, SHOWN = 200_000, 2, 200
+LARGE, LARGE_AT_ONCE, SHOWN, BUFFERED = 200_000, 2, 200, 256_000_000
+RATE = Rate(each_second=200.0, at_once=2_000.0)  # of one sender to one webhook
+LIMITED = "the webhook's body_limit"
 STATUS = {"accepted": 202, "conflict": 409}  # of the other verdicts 200
 
 
@@ -53,8 +57,8 @@ class Hook:
     def delivery(self, message: Message, secret: str, at: float) -> Delivery:
         """The record of a verified message that is not read yet."""
         shown = {name: message.headers[name][:SHOWN] for name in self.provider.kept if name in message.headers}
-        by = sha256(secret.encode()).hexdigest()[:8]
-        return Delivery(at, self.name, self.provider.name, "invalid", None, None, message.digest, by, shown)
+        by, it = fingerprint(secret), self.provider.name
+        return Delivery(at, self.name, it, "invalid", None, None, message.digest, by, shown)
 
 
 class Webhooks:
@@ -62,17 +66,22 @@ class Webhooks:
 
     def __init__(self, backend: Backend, now: Callable[[], float], rejections: Rejections) -> None:
         self.backend, self.rejections, self.sources = backend, rejections, Sources(backend)
-        self.hooks = {
-            name: Hook(name, hook, PROVIDERS[hook.provider], Keys(hook.secrets, now))
-            for name, hook in backend.config.webhooks.items()
-        }
+        self.hooks = {name: self._opened(name, hook, now) for name, hook in backend.config.webhooks.items()}
+        self.now, self.buckets, self.room = now, Buckets(RATE), Room(BUFFERED)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+
+    def _opened(self, name: str, config: WebhookConfig, now: Callable[[], float]) -> Hook:
+        provider, wall = PROVIDERS[config.provider], self.backend.clock.now
+        keys = Keys(config.secrets, now, whose=f"webhooks.{name}", wall=wall, unusable=_unusable(provider))
+        keys.values()  # so that what is wrong with them is told at once
+        return Hook(name, config, provider, keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """202 when something new was recorded, 200 for what is known or asks for nothing, 401 where it is not known
         who sent it, 400 for what they sent that is not understood.
         """
         hook = self._hook(scope)
+        self._limit(hook, scope)
         try:
             message, secret = await self._verified(hook, scope, receive)
         except SaoError as error:
@@ -101,6 +110,12 @@ class Webhooks:
             raise Problem(405, "method not allowed", hint="see the header Allow", headers=allowed)
         return hook
 
+    def _limit(self, hook: Hook, scope: Scope) -> None:
+        client = scope["client"]
+        if wait := self.buckets.take(f"{hook.name} {client[0] if client else ''}", self.now()):
+            after = {"retry-after": str(ceil(wait)), "connection": "close"}
+            raise Problem(429, "too many messages to this webhook", hint="send fewer", headers=after)
+
     async def _verified(self, hook: Hook, scope: Scope, receive: Receive) -> tuple[Message, str]:
         """The message, and the secret that proves who sent it."""
         secrets = hook.keys.values()
@@ -108,7 +123,9 @@ class Webhooks:
             hint = "set what its entry in sao.yml names"
             raise Problem(403, "this webhook is not open: its secret is not set", hint=hint)
         head = Head(scope)
-        body = await read_body(head, receive, hook.limit, compressed=hook.provider.compressed)
+        body = await read_body(
+            head, receive, hook.limit, compressed=hook.provider.compressed, room=self.room, limited_by=LIMITED
+        )
         message = _message(scope, head, body)
         try:
             return message, hook.provider.verify(secrets, message, self.backend.clock.now())
@@ -152,6 +169,19 @@ class Webhooks:
         if found.verdict == "conflict":
             LOG.warning("the webhook %s had a delivery that is not acted on: %s", found.endpoint, found.reason)
         return receipt
+
+
+def _unusable(provider: Provider) -> Callable[[str], str | None]:
+    """Why a value is no secret of this kind of sender."""
+
+    def reason(value: str) -> str | None:
+        if len(value) < provider.least:
+            return f"has fewer than the {provider.least} characters that {provider.title} needs: {STRONGER}"
+        if value.startswith(SIGNING) and signing_key(value) is None:
+            return f"begins with {SIGNING} but is no signing token: copy all of it"
+        return None
+
+    return reason
 
 
 def _read(hook: Hook, message: Message, now: float) -> Said:
