@@ -189,4 +189,5 @@ def dbt_settings(config: Config, folder: Path | None = None) -> DbtSettings:
         runner=dbt.runner,
         threads=dbt.threads,
         grace=dbt.grace,
+        aggregate=config.settings.aggregate_tests,
     )

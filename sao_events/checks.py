@@ -11,7 +11,8 @@ from collections.abc import Collection, Container
 from sao_events.graph import Graph
 from sao_events.lineage import digest
 from sao_events.nodes import Test
-from sao_events.state import World
+from sao_events.policy import Settings
+from sao_events.state import Job, World
 
 FAILED = frozenset({"fail", "error"})
 
@@ -43,6 +44,11 @@ def stands(graph: Graph, world: World, test: Test) -> bool:
         and state.definition == definition(graph, test)
         and dict(state.seen) == positions(graph, world, test)
     )
+
+
+def asked_anyway(test: Test, settings: Settings, job: Job | None) -> bool:
+    """Whether the job is to run the test once even where its result stands."""
+    return job is not None and not (test.reuse and settings.reuse_tests and job.state_aware)
 
 
 def outdated(graph: Graph, world: World, test: Test) -> bool:

@@ -59,7 +59,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A data test; `reads` are the nodes and sources whose rows it looks at, `own` the identity of its definition."""
+    """A data test; `reads` are the nodes and sources whose rows it looks at, `own` the identity of its definition.
+    Without `reuse` every job runs it.
+    """
 
     __test__: ClassVar[bool] = False
 
@@ -69,3 +71,4 @@ class Test:
     own: str = ""
     severity: str = "error"
     kind: str = ""
+    reuse: bool = True

@@ -208,7 +208,7 @@ def _test_due(look: Look, test: Test, fed: set[str], claimed: Collection[str], o
         return True
     if any(look.unreadable(name) for name in seen):
         return False
-    if look.job is not None and not look.job.state_aware:
+    if look.job is not None and checks.asked_anyway(test, look.settings, look.job):
         return test.id not in look.job.tested
     if checks.stands(look.graph, look.world, test):
         return False

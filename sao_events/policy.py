@@ -35,7 +35,8 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What an environment decides for all its nodes. `settle`, `backoff` in seconds; `default_config` is for nodes
-    that declare nothing.
+    that declare nothing. `reuse_tests`: results of tests that stand are kept; `aggregate_tests`: several tests of a
+    node are asked in one query.
     """
 
     trigger: Literal["continuous", "jobs"] = "continuous"
@@ -45,6 +46,8 @@ class Settings:
     backoff: float = 60.0
     max_concurrent_runs: int = 1
     default_config: Mapping[str, Any] = field(default_factory=dict)
+    reuse_tests: bool = True
+    aggregate_tests: bool = True
 
 
 def read_policy(

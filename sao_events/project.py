@@ -37,7 +37,7 @@ def project_to_bytes(project: Project) -> bytes:
         "meta": dict(project.meta),
         "sources": [_source(source) for source in project.graph.sources.values()],
         "nodes": [_node(node) for node in project.graph.nodes.values()],
-        "tests": [[t.id, t.name, list(t.reads), t.own, t.severity, t.kind] for t in project.graph.tests.values()],
+        "tests": [_test(test) for test in project.graph.tests.values()],
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
@@ -48,7 +48,7 @@ def project_from_bytes(data: bytes) -> Project:
     graph = Graph(
         [_read_node(node) for node in body["nodes"]],
         [Source(**source) for source in body["sources"]],
-        [Test(t[0], t[1], tuple(t[2]), *t[3:]) for t in body["tests"]],
+        [_read_test(test) for test in body["tests"]],
         body["adapter"],
     )
     return Project(graph, body["name"], body["adapter"], tuple(body["warnings"]), body["meta"])
@@ -104,6 +104,16 @@ def _node(node: Node) -> dict[str, Any]:
         "parts": dict(node.parts),
     }
     return body | {name: value for name, value in optional.items() if value}
+
+
+def _test(test: Test) -> list[Any]:
+    known: list[Any] = [test.id, test.name, list(test.reads), test.own, test.severity, test.kind]
+    return known if test.reuse else [*known, {"reuse": False}]
+
+
+def _read_test(body: list[Any]) -> Test:
+    rest = body.pop() if isinstance(body[-1], dict) else {}
+    return Test(body[0], body[1], tuple(body[2]), *body[3:], **rest)
 
 
 def _policy(policy: Policy) -> list[Any]:

@@ -153,7 +153,8 @@ class _Turn:
         if any(map(self._owed, reads)) or not self.building.isdisjoint(reads):
             return
         taken = reads.intersection(self.taken)
-        forced = look.job is not None and not look.job.state_aware and test not in look.job.tested
+        job = look.job
+        forced = job is not None and checks.asked_anyway(definition, look.settings, job) and test not in job.tested
         if any(look.unreadable(name) for name in reads - taken):
             self.dropped_tests.add(test)
         elif forced or taken or reads & self.run.built or not checks.stands(self.graph, self.world, definition):

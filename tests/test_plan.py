@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sao_events.decide import Look
 from sao_events.events import EngineStarted
 from sao_events.nodes import Test
@@ -173,6 +175,18 @@ def test_a_job_runs_what_no_longer_stands_of_what_it_selects() -> None:
     assert record.plan(record.job("m")).tests == ("on_both",)
     assert record.plan(record.job()).tests == ("on_both", "on_n")
     assert record.plan(record.job("v", forced=True)).tests == ("on_v",)
+
+
+def test_a_test_that_is_not_to_be_reused_runs_once_in_every_job() -> None:
+    record = with_tests()
+    assert record.plan(record.job()).tests == ()
+    record.settings = replace(record.settings, reuse_tests=False)
+    assert record.plan(record.job("n")).tests == ("on_both", "on_n")
+    assert record.plan(replace(record.job("n"), tested=frozenset({"on_both"}))).tests == ("on_n",)
+    assert record.plan().tests == ()
+    record.settings = replace(record.settings, reuse_tests=True)
+    record.graph.tests["on_n"] = replace(record.graph.tests["on_n"], reuse=False)
+    assert record.plan(record.job("n")).tests == ("on_n",)
 
 
 def test_a_test_of_what_is_not_there_does_not_run() -> None:

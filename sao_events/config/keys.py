@@ -4,12 +4,25 @@ from __future__ import annotations
 
 # `*` is a name that the user chooses.
 KEYS: dict[str, tuple[str, ...]] = {
-    "": ("environment", "project", "dbt", "state_dir", "decisions", "http", "data", "webhooks", "git", "sources"),
+    "": (
+        "environment",
+        "project",
+        "dbt",
+        "state_dir",
+        "decisions",
+        "tests",
+        "http",
+        "data",
+        "webhooks",
+        "git",
+        "sources",
+    ),
     "project": ("dir", "profiles_dir", "profile", "target", "vars"),
     "dbt": ("runner", "executable", "threads", "grace"),
     "decisions": ("trigger", "code_changes", "settle", "retries", "max_concurrent_runs", "default"),
     "decisions.retries": ("attempts", "backoff"),
     "decisions.default": ("freshness", "state", "lazy"),
+    "tests": ("reuse", "aggregate"),
     "http": ("host", "port", "body_limit"),
     "data": ("tokens", "empty_loads", "partial_loads", "loads"),
     "data.tokens": ("env", "file", "not_after"),

@@ -58,7 +58,7 @@ class Reader:
             environment=named or made.target or "default",
             dbt=made,
             state_dir=self._path(block, "state_dir") or self._state_dir(made, path),
-            settings=self._settings(self._block(block, "decisions")),
+            settings=self._settings(self._block(block, "decisions"), self._block(block, "tests")),
             http=self._http(self._block(block, "http")),
             data_tokens=self._secrets(self._block(block, "data"), "tokens", "data.tokens"),
             evidence=read_evidence(self._block(block, "data"), self.place),
@@ -93,7 +93,7 @@ class Reader:
     def _default_project(self) -> Path:
         return self.folder if (self.folder / PROJECT_FILE).is_file() else self.project
 
-    def _settings(self, block: Block) -> Settings:
+    def _settings(self, block: Block, tests: Block) -> Settings:
         retries = self._block(block, "retries", "decisions.retries")
         return Settings(
             trigger=block.choice(self.place, "trigger", ("continuous", "jobs")),
@@ -103,6 +103,8 @@ class Reader:
             backoff=self._seconds(retries, "backoff", DEFAULTS.backoff),
             max_concurrent_runs=block.number(self.place, "max_concurrent_runs", 1, least=1),
             default_config=self._default_policy(block),
+            reuse_tests=self._flag(tests, "reuse", True),
+            aggregate_tests=self._flag(tests, "aggregate", True),
         )
 
     def _default_policy(self, block: Block) -> Mapping[str, Any]:
@@ -208,8 +210,8 @@ class Reader:
         text = self._text(block, key)
         return None if text is None else Path(os.path.normpath(self.folder / Path(text).expanduser()))
 
-    def _flag(self, block: Block, key: str) -> bool:
-        value = plain(block[key]) if key in block else False
+    def _flag(self, block: Block, key: str, default: bool = False) -> bool:
+        value = plain(block[key]) if key in block else default
         if not isinstance(value, bool):
             raise self._error(block, key, f"{key} must be true or false, not {value}")
         return value

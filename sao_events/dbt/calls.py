@@ -1,4 +1,4 @@
-"""The calls of dbt's own Python API, each in a process forked for it. The only module that imports dbt."""
+"""The calls of dbt's own Python API, each in a process forked for it. With `together`, all that imports dbt."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from sao_events.dbt import together
 from sao_events.dbt.log import WANTED
 
 Send = Callable[[Mapping[str, Any]], None]
@@ -56,6 +57,8 @@ def build(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
                 send({"event": request["build"], "is": event})
 
     before = set(_compiled())
+    if request.get("together"):
+        together.install(request["together"], request["nodes"])
     outcome = _invoke(request["arguments"], manifest, heard)
     said = "" if outcome.exception is None else str(outcome.exception)
     code = 0 if outcome.success else 1 if outcome.exception is None else 2

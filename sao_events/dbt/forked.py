@@ -236,7 +236,8 @@ class WarmBuilder(DbtBuilder):
         with self.lock:
             self._builds[piece.id] = build
         arguments = [*build_arguments(self.settings, piece, folder), *BRIEF]
-        if not self._server.ask(build=piece.id, arguments=arguments, log=str(folder / "dbt.log")):
+        tests = {"together": piece.tests, "nodes": piece.nodes} if self.settings.aggregate else {}
+        if not self._server.ask(build=piece.id, arguments=arguments, log=str(folder / "dbt.log"), **tests):
             self._end(build, 2, LOST)
 
     def _end(self, build: Build, code: int, said: str) -> None:

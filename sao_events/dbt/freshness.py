@@ -17,9 +17,10 @@ from sao_events.errors import PolicyError
 from sao_events.policy import Policy, read_policy
 
 NODE_KEYS = ("lazy", "early_cutoff", "max_staleness", "timezone", "window", "quiet", "fresh_by")
-FLAGS = frozenset({"lazy", "early_cutoff", "static", "view"})
+FLAGS = frozenset({"lazy", "early_cutoff", "static", "view", "reuse", "aggregate"})
 PERIODS = ("second", "minute", "hour", "day", "week")
 SOURCE_KEYS = ("static", "view")
+TEST_KEYS = ("reuse", "aggregate")
 
 
 def policy_of(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, label, policy_of, sao_keys
+from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, policy_of, sao_keys
 from sao_events.dbt.identity import Surroundings, node_parts, test_parts
 from sao_events.dbt.macros import Macros
 from sao_events.errors import DbtError
@@ -60,7 +60,7 @@ def read_project(
     sources = [_source(thing, root, warnings) for thing in _sorted((manifest.get("sources") or {}).values())]
     nodes = [_node(thing, around, default or {}, warnings) for thing in _sorted(_nodes(manifest))]
     known = {source.id for source in sources} | {node.id for node in nodes}
-    tests = [_test(thing, around, known) for thing in _sorted(_tests(manifest))]
+    tests = [_test(thing, around, known, warnings) for thing in _sorted(_tests(manifest))]
     graph = Graph(nodes, sources, tests, adapter)
     warnings.extend(_unreachable(graph))
     meta = {"dbt": metadata.get("dbt_version")}
@@ -152,14 +152,22 @@ def _reads(thing: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in parents if name.partition(".")[0] in {*BUILT, "source", "function"}))
 
 
-def _test(thing: Mapping[str, Any], around: Surroundings, known: set[str]) -> Test:
+def _test(thing: Mapping[str, Any], around: Surroundings, known: set[str], warnings: list[str]) -> Test:
+    sao, problems = sao_keys(thing, TEST_KEYS, around.root)
+    warnings.extend(problems)
     unit = thing["resource_type"] == "unit_test"
     reads = _reads(thing)[: 1 if unit else None]  # the first is the model under test, the others are made up for it
     severity = str((thing.get("config") or {}).get("severity") or "error").lower()
     kind = "unit" if unit else (thing.get("test_metadata") or {}).get("name") or "singular"
     own = combine(test_parts(thing, around)).base
     return Test(
-        thing["unique_id"], thing["name"], tuple(name for name in reads if name in known), own, severity, str(kind)
+        thing["unique_id"],
+        thing["name"],
+        tuple(name for name in reads if name in known),
+        own,
+        severity,
+        str(kind),
+        reuse=sao.get("reuse", True),
     )
 
 

@@ -41,7 +41,8 @@ class DbtSettings:
     """One dbt project with one target. `grace` is how many seconds a cancelled build has to end by itself.
 
     `runner`: `warm` keeps a process with dbt imported and the project parsed, `subprocess` starts dbt for every build,
-    `auto` is `warm` wherever that is possible. `env` is added to the service's own environment.
+    `auto` is `warm` wherever that is possible. `aggregate`: one query for several tests of a node, where dbt is warm.
+    `env` is added to the service's own environment.
     """
 
     project_dir: Path
@@ -55,6 +56,7 @@ class DbtSettings:
     env: Mapping[str, str] = field(default_factory=dict)
     grace: float = 10.0
     runner: Literal["auto", "warm", "subprocess"] = "auto"
+    aggregate: bool = True
 
     def environment(self) -> dict[str, str]:
         """The environment in which dbt runs."""
