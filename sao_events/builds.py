@@ -8,13 +8,14 @@ has ended.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sao_events.config import Config
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.errors import DbtError
+from sao_events.identity import Rendered
 from sao_events.ports import Piece, PieceEnded, Report
 from sao_events.project import Project
 
@@ -63,6 +64,12 @@ class Builds:
             raise
         finally:
             self._parsing = None
+
+    def render(self, names: Collection[str], twice: Collection[str]) -> dict[str, Rendered]:
+        """The SQL of nodes and tests of the project that was parsed last. Raises DbtError."""
+        with self._lock:
+            hosted = self._loaded
+        return {} if hosted is None else hosted.builder.render(names, twice)
 
     def keep(self, digest: str) -> None:
         """What was parsed last is the project `digest`, and in force from now on."""

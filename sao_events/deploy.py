@@ -17,6 +17,8 @@ from sao_events.config import Config, SourceConfig
 from sao_events.deployment import Tracked
 from sao_events.errors import DbtError, GraphError, PolicyError, SaoError
 from sao_events.graph import Graph
+from sao_events.identify import identified
+from sao_events.identity import Rendered
 from sao_events.nodes import Source
 from sao_events.ports import Store
 from sao_events.project import Project, project_digest, project_to_bytes
@@ -28,6 +30,9 @@ class Parser(Protocol):
 
     def load(self, folder: Path) -> Project:
         """Parse the project in `folder`. Raises DbtError."""
+
+    def render(self, names: Collection[str], twice: Collection[str]) -> Mapping[str, Rendered]:
+        """Their SQL, as `DbtBuilder.render`. Raises DbtError."""
 
     def keep(self, digest: str) -> None:
         """Build pieces of the project `digest` from what was parsed last."""
@@ -115,7 +120,8 @@ class Deployer:
         folder = self.config.dbt.project_dir
         if self.checkout and commit and self.config.git:
             folder = self.checkout.lay_out(commit, self.parser.folders()) / self.config.git.subdir
-        project = with_sources(self.parser.load(folder), self.config.sources)
+        parsed = identified(self.parser.load(folder), self.store, self.parser.render)
+        project = with_sources(parsed, self.config.sources)
         data = project_to_bytes(project)
         digest = project_digest(data)
         self.store.put_project(digest, data)

@@ -31,7 +31,8 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Node:
     """A model, seed or snapshot. `own` is the identity of what it would execute by itself; `reads` are its direct
-    parents.
+    parents. `compiled` is the digest of the SQL that dbt makes of it, `again` that of an incremental model once its
+    table is there; the store has the texts. They are None where the SQL depends on more than the code, or is none.
     """
 
     id: str
@@ -45,6 +46,8 @@ class Node:
     relation: str | None = None
     path: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
+    compiled: str | None = None
+    again: str | None = None
 
     @property
     def transparent(self) -> bool:
@@ -59,8 +62,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A data test; `reads` are the nodes and sources whose rows it looks at, `own` the identity of its definition.
-    Without `reuse` every job runs it.
+    """A data test; `reads` are the nodes and sources whose rows it looks at, `own` the identity of its definition,
+    `compiled` the digest of its SQL, as for nodes. Without `reuse` every job runs it.
     """
 
     __test__: ClassVar[bool] = False
@@ -72,3 +75,4 @@ class Test:
     severity: str = "error"
     kind: str = ""
     reuse: bool = True
+    compiled: str | None = None

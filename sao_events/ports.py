@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sao_events.events import Event, Recorded
+from sao_events.identity import Known
 from sao_events.project import Project
 
 
@@ -136,6 +137,21 @@ class Store(Protocol):
 
     def get_project(self, digest: str) -> bytes:
         """The project stored under `digest`. Raises StoreError where there is none."""
+
+    def put_texts(self, texts: Mapping[str, str]) -> None:
+        """Keep texts under their digests; writing one again changes nothing."""
+
+    def get_texts(self, digests: Iterable[str]) -> dict[str, str]:
+        """The texts that are stored under `digests`; those that are not there are left out."""
+
+    def put_known(self, known: Iterable[Known]) -> None:
+        """Record states of nodes and tests. A state's identity never changes: only its rendering is written again."""
+
+    def get_known(self, inputs: Iterable[str]) -> list[Known]:
+        """The states on record with one of the digests `inputs`, of whatever node."""
+
+    def states_of(self, node: str, limit: int = 10) -> list[Known]:
+        """The states of a node or test on record, newest first."""
 
     def put_checkpoint(self, seq: int, body: bytes) -> None:
         """Keep a folded state; only the newest is kept."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sao_events.graph import Graph
+from sao_events.identity import Inputs
 from sao_events.lineage import Code, Reading, digest
 from sao_events.nodes import Node, Source, Test
 from sao_events.policy import Policy
@@ -17,7 +18,8 @@ from sao_events.windows import calendar_from_json, calendar_to_json
 @dataclass(frozen=True, slots=True)
 class Project:
     """A graph with the `name` of the dbt project, its `adapter` (`duckdb`, `postgres` ...), and warnings found at
-    load.
+    load. Only when it was just parsed it has the `inputs` of the identities of nodes and tests, and the `texts` of what
+    the digests in `Node.parts` stand for; neither is stored with it.
     """
 
     graph: Graph
@@ -25,6 +27,8 @@ class Project:
     adapter: str = ""
     warnings: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Inputs] = field(default_factory=dict, compare=False, repr=False)
+    texts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 def project_to_bytes(project: Project) -> bytes:
@@ -102,13 +106,16 @@ def _node(node: Node) -> dict[str, Any]:
         "relation": node.relation,
         "path": node.path,
         "parts": dict(node.parts),
+        "compiled": node.compiled,
+        "again": node.again,
     }
     return body | {name: value for name, value in optional.items() if value}
 
 
 def _test(test: Test) -> list[Any]:
     known: list[Any] = [test.id, test.name, list(test.reads), test.own, test.severity, test.kind]
-    return known if test.reuse else [*known, {"reuse": False}]
+    rest = ({} if test.reuse else {"reuse": False}) | ({"compiled": test.compiled} if test.compiled else {})
+    return [*known, rest] if rest else known
 
 
 def _read_test(body: list[Any]) -> Test:
@@ -142,4 +149,6 @@ def _read_node(body: Mapping[str, Any]) -> Node:
         body.get("relation"),
         body.get("path"),
         body.get("parts", {}),
+        body.get("compiled"),
+        body.get("again"),
     )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sao_events import events as e
 from sao_events.errors import StoreError, UsageError
+from sao_events.identity import Known
 from sao_events.lineage import Code
 from sao_events.ports import Draft, Store
 from sao_events.state import World
@@ -275,6 +276,28 @@ class StoreContract(DeliveriesContract):
     def test_a_project_that_is_not_there_is_named(self, store: Store) -> None:
         with pytest.raises(StoreError, match="d404"):
             store.get_project("d404")
+
+    def test_texts_are_kept_under_their_digests(self, store: Store) -> None:
+        store.put_texts({"t1": "select 'ü'\n", "t2": "x" * 100_000, "t3": ""})
+        store.put_texts({"t1": "another", "t4": "\ud800"})
+        assert store.get_texts(["t1", "t2", "t3", "t4", "t404"]) == {
+            "t1": "select 'ü'\n",
+            "t2": "x" * 100_000,
+            "t3": "",
+            "t4": "\ud800",
+        }
+        assert store.get_texts([]) == {}
+
+    def test_a_state_keeps_the_identity_that_it_was_given(self, store: Store) -> None:
+        store.put_known([Known("a", "i1", "one", "r", "k", "c"), Known("b", "i1", "other")])
+        store.put_known([Known("a", "i2", "one"), Known("a", "i1", "two", "r2", "k2", "c2", "d2")])
+        assert sorted(store.get_known(["i1", "i404"])) == [
+            Known("a", "i1", "one", "r2", "k2", "c2", "d2"),
+            Known("b", "i1", "other"),
+        ]
+        assert store.states_of("a") == [Known("a", "i2", "one"), Known("a", "i1", "one", "r2", "k2", "c2", "d2")]
+        assert store.states_of("a", limit=1) == [Known("a", "i2", "one")]
+        assert store.states_of("nobody") == store.get_known([]) == []
 
     def test_the_newest_checkpoint_is_kept(self, store: Store) -> None:
         for seq, body in ((5, b"five"), (9, b"nine"), (7, b"seven")):

@@ -49,9 +49,9 @@ def plan_now(context: Context) -> int:
     with opened(config) as record:
         select = None
         if wanted := selector(context):
-            project, select = parse_and_select(config, record.world, *wanted)
+            project, select = parse_and_select(config, record, *wanted)
         else:
-            project = parse(config, record.world)
+            project = parse(config, record)
         now = context.clock.now()
         job = Job("plan", JOB, now, None if select is None else frozenset(select), not context.args.force)
         view = View(config.environment, project, record.world, config.settings, now)

@@ -17,7 +17,8 @@ from sao_events.project import Project
 from sao_events.state import World
 
 if TYPE_CHECKING:
-    from sao_events.dbt import DbtSettings
+    from sao_events.cli.record import Record
+    from sao_events.dbt import DbtBuilder, DbtSettings
 
 EVERYTHING = "fqn:*"
 
@@ -42,28 +43,34 @@ def _settings(config: Config, folder: Path) -> DbtSettings:
     return replace(settings, state_dir=config.state_dir / "plan")
 
 
-def parse(config: Config, world: World) -> Project:
+def parse(config: Config, record: Record) -> Project:
     """The project as it lies there. Raises DbtError, GraphError or PolicyError."""
-    folder = folder_of(config, world)
+    folder = folder_of(config, record.world)
     from sao_events import dbt
-    from sao_events.deploy import with_sources
 
-    settings = _settings(config, folder)
-    return with_sources(dbt.load(settings, config.settings.default_config).project, config.sources)
+    with closing(dbt.open_builder(_settings(config, folder))) as builder:
+        return _read(config, record, builder)
 
 
 def parse_and_select(
-    config: Config, world: World, select: Sequence[str], exclude: Sequence[str]
+    config: Config, record: Record, select: Sequence[str], exclude: Sequence[str]
 ) -> tuple[Project, tuple[str, ...]]:
     """The project, and the ids of the nodes that a selector in dbt's own syntax names. Raises UsageError for none."""
-    folder = folder_of(config, world)
+    folder = folder_of(config, record.world)
     from sao_events import dbt
-    from sao_events.deploy import with_sources
 
     with closing(dbt.open_builder(_settings(config, folder))) as builder:
-        project = with_sources(builder.load(config.settings.default_config).project, config.sources)
+        project = _read(config, record, builder)
         ids = set(builder.select(" ".join(select) or EVERYTHING, " ".join(exclude) or None))
     return project, _chosen([name for name in project.graph.nodes if name in ids], select, exclude)
+
+
+def _read(config: Config, record: Record, builder: DbtBuilder) -> Project:
+    from sao_events.deploy import with_sources
+    from sao_events.identify import recognised
+
+    parsed = builder.load(config.settings.default_config).project
+    return with_sources(recognised(parsed, record.store, builder.render), config.sources)
 
 
 def only_select(config: Config, world: World, select: Sequence[str], exclude: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from sao_events.cli.log import since_instant
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of, span
 from sao_events.cli.project import parse
-from sao_events.cli.record import node_ids, opened
+from sao_events.cli.record import Record, node_ids, opened
 from sao_events.report import View
 
 STATUS_EXAMPLES = """  sao-events status                     every node: what is decided, why, how old, when next
@@ -36,7 +36,7 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def status(context: Context) -> int:
     """Print the status. A project that was never loaded is parsed; nothing is written to the log."""
     with opened(context.config) as record:
-        answer = report.status(_view(context, record.view(context)))
+        answer = report.status(_view(context, record))
     if context.out.as_json:
         context.out.json(answer)
     else:
@@ -50,7 +50,7 @@ def why(context: Context) -> int:
         if context.args.at:
             view, find = record.past(context, since_instant(context.args.at, context.clock.now()))
         else:
-            view, find = _view(context, record.view(context)), record.store.find
+            view, find = _view(context, record), record.store.find
         assert view.project is not None
         [node] = node_ids(view.project, [context.args.node])
         answer = report.why(view, find, node)
@@ -61,8 +61,9 @@ def why(context: Context) -> int:
     return 0
 
 
-def _view(context: Context, view: View) -> View:
-    return view if view.project is not None else replace(view, project=parse(context.config, view.world))
+def _view(context: Context, record: Record) -> View:
+    view = record.view(context)
+    return view if view.project is not None else replace(view, project=parse(context.config, record))
 
 
 def _show_status(context: Context, answer: Mapping[str, Any]) -> None:

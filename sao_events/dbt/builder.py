@@ -6,7 +6,7 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from sao_events.dbt.command import plain
 from sao_events.dbt.manifest import read_manifest, read_project
 from sao_events.dbt.settings import DbtSettings
 from sao_events.errors import DbtError, SaoError
+from sao_events.identity import Rendered
 from sao_events.ports import Piece, Report
 from sao_events.project import Project
 
@@ -54,6 +55,12 @@ class DbtBuilder(ABC):
     @abstractmethod
     def select(self, text: str, exclude: str | None = None) -> tuple[str, ...]:
         """Ids of the nodes and tests that dbt's selector `text` names, without those that `exclude` names."""
+
+    @abstractmethod
+    def render(self, names: Collection[str], twice: Collection[str] = ()) -> dict[str, Rendered]:
+        """The SQL of nodes and tests of the project that was loaded last, without a look at the warehouse; those of
+        `twice` also as they are once their table is there. What is left out could not be rendered.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -109,6 +116,16 @@ def parse_error(settings: DbtSettings, said: str) -> DbtError:
         looked = settings.profiles_dir or f"{settings.project_dir} and ~/.dbt"
         hint = f"profiles are looked for in {looked}; name another folder as profiles_dir, or a profile of that file"
     return DbtError(f"dbt cannot read the project in {settings.project_dir}:\n{_indented(said)}", hint=hint)
+
+
+def both(first: Mapping[str, Mapping[str, str]], again: Mapping[str, Mapping[str, str]]) -> dict[str, Rendered]:
+    """What was rendered, from the answers to both questions."""
+    found = dict[str, Rendered]()
+    for name, answer in first.items():
+        second = again.get(name, {"sql": ""})
+        doubt = answer.get("doubt") or second.get("doubt") or ""
+        found[name] = Rendered(doubt=doubt) if doubt else Rendered(answer["sql"], second["sql"])
+    return found
 
 
 def _indented(text: str) -> str:

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,7 +61,7 @@ def build(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
     if request.get("together"):
         together.install(request["together"], request["nodes"])
     outcome = _invoke(request["arguments"], manifest, heard)
-    said = "" if outcome.exception is None else str(outcome.exception)
+    said = _said(outcome)
     code = 0 if outcome.success else 1 if outcome.exception is None else 2
     send({"done": request["build"], "code": code, "said": said})
     if fresh := [text for text in _compiled() if text not in before]:
@@ -75,6 +76,57 @@ def compile_macro(text: str) -> None:
 
     if len(_compiled()) < MOST_MACROS:
         jinja.template_cache.get_node_template(SimpleNamespace(name="", macro_sql=text))
+
+
+def render(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
+    """One `dbt compile` that may not ask the warehouse. Writes to the file of the request, for each node and test, its
+    `sql`, or the `doubt` why there is none. `is_incremental()` says what `again` says.
+    """
+    for macro in manifest.macros.values():
+        if macro.name == "is_incremental":
+            answer = "true" if request["again"] else "false"
+            macro.macro_sql = f"{{% macro is_incremental() %}}{{{{ return({answer}) }}}}{{% endmacro %}}"
+    asked, before = _shut_warehouse(), set(_compiled())
+    outcome = _invoke(request["arguments"], manifest, lambda _: None)
+    results = getattr(outcome.result, "results", None) or ()
+    found = {result.node.unique_id: _rendered(result, asked) for result in results if result.node is not None}
+    Path(request["file"]).write_text(json.dumps(found), encoding="utf-8")
+    send({"rendered": request["render"], "ok": bool(found) or outcome.exception is None, "said": _said(outcome)})
+    if fresh := [text for text in _compiled() if text not in before]:
+        send({"compiled": fresh})
+
+
+def _rendered(result: Any, asked: set[str]) -> dict[str, str]:
+    if result.node.unique_id in asked:
+        return {"doubt": "it asks the warehouse while it is compiled"}
+    if str(result.status) != "success" or result.node.compiled_code is None:
+        return {"doubt": f"dbt cannot compile it: {' '.join(str(result.message).split())[:300]}"}
+    return {"sql": result.node.compiled_code}
+
+
+def _shut_warehouse() -> set[str]:
+    """From here on whoever wants a connection gets an error instead; returns the names under which it is asked for:
+    dbt's connections bear the ids of their nodes.
+    """
+    from dbt.adapters.contracts.connection import LazyHandle
+    from dbt.task.compile import CompileTask
+    from dbt_common.exceptions import DbtRuntimeError
+
+    asked = set[str]()
+
+    def refuse(_: Any, connection: Any) -> Any:
+        asked.add(str(connection.name))
+        raise DbtRuntimeError("the warehouse is not asked while identities are compared")
+
+    patched: list[tuple[Any, str, Any]] = [(LazyHandle, "resolve", refuse)]
+    patched.append((CompileTask, "raise_on_first_error", lambda _: False))
+    for owner, name, instead in patched:
+        setattr(owner, name, instead)
+    return asked
+
+
+def _said(outcome: Any) -> str:
+    return "" if outcome.exception is None else str(outcome.exception)
 
 
 def listing(request: Mapping[str, Any], manifest: Any, send: Send) -> None:

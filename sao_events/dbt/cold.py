@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from sao_events.dbt.command import (
 )
 from sao_events.dbt.log import Follower
 from sao_events.errors import DbtError, SaoError
+from sao_events.identity import Rendered
 from sao_events.ports import Piece, PieceEnded
 from sao_events.project import Project
 
@@ -90,6 +91,9 @@ class ColdBuilder(DbtBuilder):
             builds = [build for build in self._builds.values() if build.follower.piece.run == run]
         for build in builds:
             self._stop(build)
+
+    def render(self, names: Collection[str], twice: Collection[str] = ()) -> dict[str, Rendered]:
+        return {}
 
     def close(self) -> None:
         with self.lock:

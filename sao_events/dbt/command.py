@@ -33,6 +33,11 @@ def parse_folder(settings: DbtSettings) -> Path:
     return settings.state_dir.absolute() / "parse"
 
 
+def render_folder(settings: DbtSettings) -> Path:
+    """Where what is compiled for comparison is put."""
+    return settings.state_dir.absolute() / "compare"
+
+
 def piece_folder(settings: DbtSettings, piece: Piece) -> Path:
     """Where a piece keeps its files; names of runs and pieces are made safe for file systems."""
     return settings.state_dir.absolute() / "runs" / quote(piece.run, safe=" ") / quote(piece.id, safe=" ")
@@ -60,13 +65,24 @@ def build_arguments(settings: DbtSettings, piece: Piece, folder: Path) -> list[s
     return ["build" if piece.nodes else "test", *_common(settings), *where, *_SELECT, "--no-fail-fast", *refresh]
 
 
+def render_arguments(settings: DbtSettings, folder: Path) -> list[str]:
+    """`dbt compile` of what the selection in `folder` names, without a look at the warehouse."""
+    where = ["--target-path", str(folder / "target"), "--log-path", str(folder), "--state", str(folder / "selection")]
+    return ["compile", *_common(settings), *where, *_SELECT, "--no-populate-cache"]
+
+
+def select_in(folder: Path, ids: Iterable[str]) -> None:
+    """Make `folder` with a selection of `ids`. Raises OSError."""
+    (folder / "selection").mkdir(parents=True, exist_ok=True)
+    (folder / "target").mkdir(exist_ok=True)
+    (folder / "selection" / RESULTS).write_text(selection(ids), encoding="utf-8")
+
+
 def prepare(settings: DbtSettings, piece: Piece) -> Path:
     """Make the piece's folder with its selection and what was parsed before. Raises OSError."""
     folder = piece_folder(settings, piece)
-    (folder / "selection").mkdir(parents=True, exist_ok=True)
-    (folder / "target").mkdir(exist_ok=True)
+    select_in(folder, (*piece.nodes, *piece.tests))
     (folder / "dbt.log").touch()
-    (folder / "selection" / RESULTS).write_text(selection((*piece.nodes, *piece.tests)), encoding="utf-8")
     return folder
 
 

@@ -8,12 +8,12 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from sao_events.dbt.builder import CHANGED, DbtBuilder, Loaded, changed_code, parse_error, read_parsed
+from sao_events.dbt.builder import CHANGED, DbtBuilder, Loaded, both, changed_code, parse_error, read_parsed
 from sao_events.dbt.command import (
     MANIFEST,
     bring_parse,
@@ -23,14 +23,19 @@ from sao_events.dbt.command import (
     parse_folder,
     piece_folder,
     prepare,
+    render_arguments,
+    render_folder,
+    select_in,
     tidy,
 )
 from sao_events.dbt.log import Follower
 from sao_events.errors import DbtError, SaoError
+from sao_events.identity import Rendered
 from sao_events.ports import Piece, PieceEnded
 from sao_events.project import Project
 
 BRIEF = ("--no-write-json", "--cache-selected-only")  # what takes time in proportion to the project, not to the piece
+ANSWERED = ("parsed", "listed", "rendered", "ended", "lost")  # the last two: somebody ended it before it could say more
 LOST = "the process that held the parsed project has ended"
 
 
@@ -104,9 +109,9 @@ class Server:
         with self.process.stdout as lines:
             for line in lines:
                 answer = json.loads(line)
-                name = answer.get("parsed") or answer.get("listed")
-                if name in self.waiting:
-                    self.waiting[name].put(answer)
+                name = next((str(answer[word]) for word in ANSWERED if word in answer), "")
+                if (queue := self.waiting.get(name)) is not None:
+                    queue.put(answer if "ok" in answer else {"ok": False, "said": LOST})
                 else:
                     self.builder.heard(answer)
         self.dead = True
@@ -166,6 +171,28 @@ class WarmBuilder(DbtBuilder):
             follower.cancelled = True
         self._server.ask(cancel=[follower.piece.id for follower in builds])
 
+    def render(self, names: Collection[str], twice: Collection[str] = ()) -> dict[str, Rendered]:
+        with self._loading:
+            if self._loaded is None or self._server.dead:
+                self.load(self._default)
+            return both(self._rendered(names, again=False), self._rendered(twice, again=True))
+
+    def _rendered(self, names: Collection[str], *, again: bool) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
+        folder = render_folder(self.settings)
+        file = folder / "rendered.json"
+        try:
+            select_in(folder, names)
+            file.unlink(missing_ok=True)
+            asked = {"file": str(file), "again": again}
+            answer = self._ask("render", [*render_arguments(self.settings, folder), *BRIEF], **asked)
+            if not answer["ok"]:
+                raise DbtError(f"dbt cannot compile the project: {answer['said']}")
+            return dict(json.loads(file.read_bytes()))
+        except (OSError, ValueError) as error:
+            raise DbtError(f"what dbt compiled cannot be read in {folder}: {error}") from None
+
     def close(self) -> None:
         self._closed = True
         with self.lock:
@@ -197,14 +224,14 @@ class WarmBuilder(DbtBuilder):
         for build in builds:
             self._end(build, 2, LOST)
 
-    def _ask(self, what: str, arguments: list[str]) -> dict[str, Any]:
+    def _ask(self, what: str, arguments: list[str], **more: Any) -> dict[str, Any]:
         if self._closed:
             raise DbtError("the builder is closed")
         if self._server.dead:
             self._server = Server(self)
         self._count += 1
         name = f"{what}-{self._count}"
-        return self._server.wait(name, **{what: name, "arguments": arguments})
+        return self._server.wait(name, **{what: name, "arguments": arguments}, **more)
 
     def _load_and_start(self, piece: Piece, project: Project) -> None:
         """After the warm dbt was lost: read the project again, then begin."""

@@ -7,8 +7,10 @@ node's own code looks at it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
@@ -17,7 +19,8 @@ from typing import Any
 
 from sao_events.dbt.macros import Macros, Reach
 from sao_events.errors import DbtError
-from sao_events.fingerprint import Text, canonical_python, read, stable
+from sao_events.fingerprint import Text, canonical_python, combine, read, stable
+from sao_events.identity import Inputs
 from sao_events.lineage import digest
 
 # Configuration that says nothing about rows or storage, or that has a part of its own.
@@ -37,7 +40,17 @@ DEFAULTS: Mapping[str, Any] = {
     "error_if": "!= 0",
 }
 DESCRIBES = ("description", "columns", "tags", "meta", "docs", "group", "access", "fqn", "constraints", "version")
+SUMMARISED = 1 << 20  # bytes of a seed that is read to tell people about it
 COLUMN_NOTES = frozenset({"description", "meta", "tags", "doc_blocks", "config", "data_type", "constraints", "quote"})
+# Names in a template whose value is another at each rendering, and those that tell compiling from building or show what
+# compiled SQL does not hold.
+UNSTEADY = frozenset("run_started_at invocation_id py_current_timestring random lipsum thread_id".split())
+CLOCKS = frozenset({"now", "today", "utcnow"})
+ELSEWHERE = frozenset(
+    """flags invocation_args_dict should_full_refresh selected_resources set_sql_header raw_code raw_sql checksum
+    build_path compiled_code batch""".split()
+)
+_SETS_CONFIG = re.compile(r"\bconfig\s*\.\s*set\b")
 _ITSELF = frozenset({"model", "meta", "meta_get", "tags"})
 _WHERE = re.compile(r"(\bget_where_subquery)\((?:ref|source)\([^()]*\)\)")  # the same for all tests, but for the name
 _ITSELF_IN_MACRO = re.compile(r"\bmodel\s*[.\[]|\b(?:meta|meta_get|tags)\b")
@@ -68,43 +81,100 @@ class Surroundings:
         return digest(*(stable([thing.get(k) for k in keys]) for group in things for _, thing in sorted(group.items())))
 
 
-def node_parts(node: Mapping[str, Any], around: Surroundings) -> dict[str, str]:
-    """The parts of a model, seed, snapshot or function."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What something is made of: the digests of its parts, for nodes the texts under them, and the inputs of its
+    identity.
+    """
+
+    parts: Mapping[str, str]
+    texts: Mapping[str, str]
+    inputs: Inputs
+
+
+def of_node(node: Mapping[str, Any], around: Surroundings) -> Made:
+    """What a model, seed, snapshot or function is made of."""
     config = node.get("config") or {}
     hooks = [read(sql, dialect=around.adapter) for sql in _hooks(config)]
     body = _body(node, around)
     words = {word for text in (body, *hooks) for word in text.words} | _named_by_config(config, around.adapter)
     reach = around.macros.reach(words, _macros(node))
-    found = {
-        "sql": body.canonical,
+    at_build = around.macros.reach(
+        {word for text in hooks for word in text.words} | _named_by_config(config, around.adapter)
+    )
+    shown_elsewhere = {
         "config": _config(node, config),
         "relation": _relation(node),
         "refs": _refs(node, around),
         "hooks": stable([text.canonical for text in hooks]) if hooks else "",
         "contract": _contract(node, config),
         "docs": _docs(node, config),
-        **_looked_up(node, (body, *hooks), reach.texts, around),
     }
-    return _digests(found) | _macro_part(reach)
+    found = {"sql": body.canonical, **shown_elsewhere, **_looked_up(node, (body, *hooks), reach.texts, around)}
+    parts = _digests(found) | _macro_part(reach)
+    rest = shown_elsewhere | _looked_up(node, tuple(hooks), at_build.texts, around) | {"macros": at_build.identity}
+    rendered = around.macros.reach(body.words, _macros(node))
+    inputs = Inputs(
+        combine(parts).base,
+        _together(rest),
+        _doubt(node, (body, *rendered.texts)),
+        _renders_twice(node, (body, *rendered.texts)),
+    )
+    seed = {"sql": _seed_summary(node, around.root)} if node.get("resource_type") == "seed" else {}
+    shown = found | {"sql": node.get("raw_code") or "", "macros": reach.listing} | seed
+    return Made(parts, _readable(shown, parts), inputs)
 
 
-def test_parts(test: Mapping[str, Any], around: Surroundings) -> dict[str, str]:
-    """The parts of a data test or unit test."""
+def of_test(test: Mapping[str, Any], around: Surroundings) -> Made:
+    """What a data test or unit test is made of."""
     config = test.get("config") or {}
     body = read(test.get("raw_code") or "", dialect=around.adapter)
     given = [text for text in _strings(test.get("test_metadata"), config.get("where")) if "{" in text]
     texts = (body, *(read(_WHERE.sub(r"\1()", text), dialect=around.adapter) for text in given))
-    reach = around.macros.reach((word for text in texts for word in text.words), _macros(test))
-    found = {
-        "sql": body.canonical,
-        "arguments": stable(test["test_metadata"]) if test.get("test_metadata") else "",
+    at_build = _named_by_config(config, around.adapter)
+    reach = around.macros.reach({word for text in texts for word in text.words} | at_build, _macros(test))
+    shown_elsewhere = {
         "config": _config(test, config),
         "relation": _relation(test),
         "refs": _refs(test, around),
+    }
+    found = {
+        "sql": body.canonical,
+        "arguments": stable(test["test_metadata"]) if test.get("test_metadata") else "",
+        **shown_elsewhere,
         "unit": stable([test.get(key) for key in ("given", "expect", "overrides")]) if "given" in test else "",
         **_looked_up(test, texts, reach.texts, around),
     }
-    return _digests(found) | _macro_part(reach)
+    parts = _digests(found) | _macro_part(reach)
+    own = around.macros.reach(at_build)
+    rest = shown_elsewhere | _looked_up(test, (), own.texts, around) | {"macros": own.identity}
+    return Made(parts, {}, Inputs(combine(parts).base, _together(rest), _doubt(test, (*texts, *reach.texts))))
+
+
+def _together(texts: Mapping[str, str]) -> str:
+    return digest(*(part for name in sorted(texts) for part in (name, texts[name])))
+
+
+def _renders_twice(node: Mapping[str, Any], texts: Iterable[Text]) -> bool:
+    incremental = (node.get("config") or {}).get("materialized") == "incremental"
+    return incremental or any("is_incremental" in text.words for text in texts)
+
+
+def _doubt(thing: Mapping[str, Any], texts: Iterable[Text]) -> str:
+    """Why what dbt compiles may not stand for what it will run; empty where it may."""
+    if thing.get("resource_type") not in {"model", "snapshot", "test"} or thing.get("language") == "python":
+        return "it is not made of SQL"
+    if (thing.get("config") or {}).get("incremental_strategy") == "microbatch":
+        return "dbt renders it for each batch"
+    all_texts = list(texts)
+    words = {word for text in all_texts for word in text.words}
+    if found := words & UNSTEADY or ("modules" in words and words & CLOCKS):
+        return f"it may render otherwise each time ({min(found)})"
+    if found := words & ELSEWHERE:
+        return f"it may render otherwise when it is built ({min(found)})"
+    if any(_SETS_CONFIG.search(text.code) for text in all_texts):
+        return "it changes its configuration while it renders"
+    return ""
 
 
 def _body(node: Mapping[str, Any], around: Surroundings) -> Text:
@@ -127,6 +197,19 @@ def _seed(node: Mapping[str, Any], root: Path | None) -> str:
         return _content(path, status.st_mtime_ns, status.st_size)
     except OSError as error:
         raise DbtError(f"seed {node['name']}: cannot read {path}: {error.strerror}") from None
+
+
+def _seed_summary(node: Mapping[str, Any], root: Path | None) -> str:
+    """A seed's content for people: its columns and how many lines follow, and its digest."""
+    path = Path(node.get("root_path") or root or ".") / node["original_file_path"]
+    found = [f"content: {_seed(node, root)}"]
+    with suppress(OSError, UnicodeError):
+        status = path.stat()
+        found = [f"size: {status.st_size} bytes", *found]
+        if status.st_size <= SUMMARISED:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            found = [f"columns: {lines[0] if lines else ''}", f"lines: {max(0, len(lines) - 1)}", *found]
+    return "\n".join(found)
 
 
 @lru_cache(maxsize=256)
@@ -250,6 +333,16 @@ def _relation(node: Mapping[str, Any]) -> str:
 
 def _digests(parts: Mapping[str, str]) -> dict[str, str]:
     return {name: digest(text) for name, text in parts.items() if text}
+
+
+def _readable(shown: Mapping[str, str], parts: Mapping[str, str]) -> dict[str, str]:
+    """For people: the texts of the parts, by the digests of these; of values that may be secret a short digest."""
+    masked = {
+        name: stable({key: digest(stable(value))[:8] for key, value in json.loads(shown[name]).items()})
+        for name in ("vars", "env")
+        if shown.get(name)
+    }
+    return {parts[name]: text for name, text in (dict(shown) | masked).items() if name in parts}
 
 
 def _macro_part(reach: Reach) -> dict[str, str]:

@@ -28,10 +28,11 @@ NAMING = ("generate_schema_name", "generate_alias_name", "generate_database_name
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A set of macros: the identity of their texts, and the texts."""
+    """A set of macros: the identity of their texts, the texts, and one `listing` of them for people."""
 
     identity: str
     texts: tuple[Text, ...]
+    listing: str = ""
 
 
 class Macros:
@@ -42,6 +43,7 @@ class Macros:
         known = {_bare(macro["name"]) for macro in macros.values() if macro["package_name"] in internal}
         self.texts: dict[str, Text] = {}
         self._names: dict[str, list[str]] = {}
+        self._sources: dict[str, str] = {}
         self._given: dict[str, list[str]] = {}
         overrides = list[str]()
         for key, macro in sorted(macros.items()):
@@ -49,6 +51,7 @@ class Macros:
                 continue
             name = macro["name"]
             self.texts[key] = read(macro["macro_sql"], dialect=adapter, exact=True)
+            self._sources[key] = macro["macro_sql"]
             self._given[key] = (macro.get("depends_on") or {}).get("macros") or []
             for known_as in {name, _bare(name)}:
                 self._names.setdefault(known_as, []).append(key)
@@ -67,7 +70,8 @@ class Macros:
         if start not in self._cache:
             found = sorted(self._closure(start))
             identity = digest(*(part for key in found for part in (key, self.texts[key].canonical))) if found else ""
-            self._cache[start] = Reach(identity, tuple(self.texts[key] for key in found))
+            listing = "\n\n".join(self._sources[key].strip() for key in found)
+            self._cache[start] = Reach(identity, tuple(self.texts[key] for key in found), listing)
         return self._cache[start]
 
     def _closure(self, start: frozenset[str]) -> set[str]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, policy_of, sao_keys
-from sao_events.dbt.identity import Surroundings, node_parts, test_parts
+from sao_events.dbt.identity import Made, Surroundings, of_node, of_test
 from sao_events.dbt.macros import Macros
 from sao_events.errors import DbtError
-from sao_events.fingerprint import combine
 from sao_events.graph import Graph
+from sao_events.lineage import Code
 from sao_events.nodes import KINDS, Node, Source, Test
 from sao_events.project import Project
 
@@ -58,13 +58,20 @@ def read_project(
     macros = Macros(manifest.get("macros") or {}, adapter)
     around = Surroundings(manifest, macros, adapter, vars or {}, env or {}, root)
     sources = [_source(thing, root, warnings) for thing in _sorted((manifest.get("sources") or {}).values())]
-    nodes = [_node(thing, around, default or {}, warnings) for thing in _sorted(_nodes(manifest))]
+    made = {thing["unique_id"]: of_node(thing, around) for thing in _nodes(manifest)}
+    nodes = [
+        _node(thing, made[thing["unique_id"]], around.root, default or {}, warnings)
+        for thing in _sorted(_nodes(manifest))
+    ]
     known = {source.id for source in sources} | {node.id for node in nodes}
-    tests = [_test(thing, around, known, warnings) for thing in _sorted(_tests(manifest))]
+    of_tests = {thing["unique_id"]: of_test(thing, around) for thing in _tests(manifest)}
+    tests = [_test(thing, of_tests[thing["unique_id"]], root, known, warnings) for thing in _sorted(_tests(manifest))]
     graph = Graph(nodes, sources, tests, adapter)
     warnings.extend(_unreachable(graph))
     meta = {"dbt": metadata.get("dbt_version")}
-    return Project(graph, metadata.get("project_name") or "project", adapter, tuple(warnings), meta)
+    inputs = {name: of.inputs for name, of in (made | of_tests).items()}
+    texts = {name: text for of in made.values() for name, text in of.texts.items()}
+    return Project(graph, metadata.get("project_name") or "project", adapter, tuple(warnings), meta, inputs, texts)
 
 
 def _sorted(things: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -115,22 +122,23 @@ def _source(thing: Mapping[str, Any], root: Path | None, warnings: list[str]) ->
     )
 
 
-def _node(thing: Mapping[str, Any], around: Surroundings, default: Mapping[str, Any], warnings: list[str]) -> Node:
-    sao, problems = sao_keys(thing, NODE_KEYS, around.root)
-    policy, doubts = policy_of(thing, sao, default, around.root)
+def _node(
+    thing: Mapping[str, Any], made: Made, root: Path | None, default: Mapping[str, Any], warnings: list[str]
+) -> Node:
+    sao, problems = sao_keys(thing, NODE_KEYS, root)
+    policy, doubts = policy_of(thing, sao, default, root)
     warnings.extend((*problems, *doubts))
-    parts = node_parts(thing, around)
     return Node(
         thing["unique_id"],
         thing["name"],
         _kind(thing),
         _reads(thing),
-        own=combine(parts),
+        own=Code(made.inputs.whole),
         policy=policy,
         early_cutoff=sao.get("early_cutoff", False),
         relation=thing.get("relation_name"),
         path=thing.get("original_file_path"),
-        parts=parts,
+        parts=made.parts,
     )
 
 
@@ -152,19 +160,18 @@ def _reads(thing: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in parents if name.partition(".")[0] in {*BUILT, "source", "function"}))
 
 
-def _test(thing: Mapping[str, Any], around: Surroundings, known: set[str], warnings: list[str]) -> Test:
-    sao, problems = sao_keys(thing, TEST_KEYS, around.root)
+def _test(thing: Mapping[str, Any], made: Made, root: Path | None, known: set[str], warnings: list[str]) -> Test:
+    sao, problems = sao_keys(thing, TEST_KEYS, root)
     warnings.extend(problems)
     unit = thing["resource_type"] == "unit_test"
     reads = _reads(thing)[: 1 if unit else None]  # the first is the model under test, the others are made up for it
     severity = str((thing.get("config") or {}).get("severity") or "error").lower()
     kind = "unit" if unit else (thing.get("test_metadata") or {}).get("name") or "singular"
-    own = combine(test_parts(thing, around)).base
     return Test(
         thing["unique_id"],
         thing["name"],
         tuple(name for name in reads if name in known),
-        own,
+        made.inputs.whole,
         severity,
         str(kind),
         reuse=sao.get("reuse", True),

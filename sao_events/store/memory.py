@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import islice
@@ -11,6 +11,7 @@ from threading import Lock
 from sao_events.errors import StoreError
 from sao_events.events import Recorded
 from sao_events.events import subject as about
+from sao_events.identity import Known
 from sao_events.ports import Delivered, Draft, Incoming, Receipt
 from sao_events.store.deliveries import kept, take
 from sao_events.store.drafts import check, check_incoming
@@ -25,6 +26,8 @@ class MemoryStore:
         self._keys: set[str] = set()
         self._projects: dict[str, bytes] = {}
         self._checkpoint: tuple[int, bytes] | None = None
+        self._texts: dict[str, str] = {}
+        self._known: dict[tuple[str, str], Known] = {}
         self._deliveries = _Table()
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded | None]:
@@ -108,6 +111,30 @@ class MemoryStore:
         if digest not in self._projects:
             raise StoreError(f"there is no project {digest} in this store", hint="load the project again")
         return self._projects[digest]
+
+    def put_texts(self, texts: Mapping[str, str]) -> None:
+        """See `Store.put_texts`."""
+        self._texts = {**texts, **self._texts}
+
+    def get_texts(self, digests: Iterable[str]) -> dict[str, str]:
+        """See `Store.get_texts`."""
+        return {name: self._texts[name] for name in digests if name in self._texts}
+
+    def put_known(self, known: Iterable[Known]) -> None:
+        """See `Store.put_known`."""
+        with self._lock:
+            for one in known:
+                before = self._known.get((one.node, one.inputs))
+                self._known[one.node, one.inputs] = replace(one, identity=before.identity) if before else one
+
+    def get_known(self, inputs: Iterable[str]) -> list[Known]:
+        """See `Store.get_known`."""
+        asked = set(inputs)
+        return [one for one in self._known.values() if one.inputs in asked]
+
+    def states_of(self, node: str, limit: int = 10) -> list[Known]:
+        """See `Store.states_of`."""
+        return [one for one in reversed(self._known.values()) if one.node == node][: max(limit, 0)]
 
     def put_checkpoint(self, seq: int, body: bytes) -> None:
         """See `Store.put_checkpoint`."""

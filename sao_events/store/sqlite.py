@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import astuple
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -17,7 +18,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from sao_events.errors import StoreError, UsageError
 from sao_events.events import Recorded, event_from_json, event_to_json
 from sao_events.events import subject as about
+from sao_events.identity import Known
 from sao_events.ports import Delivered, Draft, Incoming, Receipt
+from sao_events.store import identities
 from sao_events.store.database import connect, explained, migrate, migrations, transaction
 from sao_events.store.deliveries import SqliteTable, delivered_of, question, take
 from sao_events.store.drafts import check, check_incoming
@@ -165,6 +168,26 @@ class SqliteStore:
         except zlib.error as error:
             raise StoreError(f"{self.path} holds a damaged project: {error}", hint="restore a backup") from None
 
+    def put_texts(self, texts: Mapping[str, str]) -> None:
+        """See `Store.put_texts`."""
+        self._put_all(identities.PUT_TEXT, identities.text_rows(texts))
+
+    def get_texts(self, digests: Iterable[str]) -> dict[str, str]:
+        """See `Store.get_texts`."""
+        return identities.texts_of(self._ask_each(identities.GET_TEXTS, digests))
+
+    def put_known(self, known: Iterable[Known]) -> None:
+        """See `Store.put_known`."""
+        self._put_all(identities.PUT_KNOWN, [astuple(one) for one in known])
+
+    def get_known(self, inputs: Iterable[str]) -> list[Known]:
+        """See `Store.get_known`."""
+        return [Known(*row) for row in self._ask_each(identities.GET_KNOWN, inputs)]
+
+    def states_of(self, node: str, limit: int = 10) -> list[Known]:
+        """See `Store.states_of`."""
+        return [Known(*row) for row in self._ask(identities.STATES_OF, node, max(limit, 0))]
+
     def put_checkpoint(self, seq: int, body: bytes) -> None:
         """See `Store.put_checkpoint`."""
         self._put(_PUT_CHECKPOINT, seq, zlib.compress(body, level=1))
@@ -188,6 +211,17 @@ class SqliteStore:
     def _ask(self, question: str, *values: Any) -> list[Any]:
         with explained(self.path), self._reading:
             return self._reads.execute(question, values).fetchall()
+
+    def _ask_each(self, question: str, values: Iterable[str]) -> list[Any]:
+        """The answers to a question about a list of texts, asked in one go."""
+        return self._ask(question, json.dumps(sorted(set(values))))
+
+    def _put_all(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            with explained(self.path), self._writing:
+                self._still_there()
+                with transaction(self._writes):
+                    self._writes.executemany(statement, rows)
 
     def _put(self, statement: str, *values: Any) -> None:
         with explained(self.path), self._writing:

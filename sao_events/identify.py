@@ -1,0 +1,117 @@
+"""Gives a project that was just parsed the identities on record, and records those that are new.
+
+Staged, so that a push costs little: what has known inputs and known SQL is looked up; dbt compiles only the rest, in
+one call; only SQL that differs is parsed. Where dbt cannot compile, identity is that of the inputs: each edit counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from itertools import chain
+
+from sao_events.errors import DbtError
+from sao_events.graph import Graph
+from sao_events.identity import Known, Rendered, Same, keys, recorded, settled, text_digest
+from sao_events.lineage import Code
+from sao_events.nodes import Node, Test
+from sao_events.ports import Store
+from sao_events.project import Project
+from sao_events.sqltext import same_sql
+
+LOG = logging.getLogger("sao_events")
+RULES = "rules 1"  # to be counted up when other templates may be compiled, so that they are
+Render = Callable[[Collection[str], Collection[str]], Mapping[str, Rendered]]
+
+
+def identified(project: Project, store: Store, render: Render) -> Project:
+    """`project` with identities and compiled SQL, which are on record when this returns. Raises StoreError."""
+    found, texts, lacking = _looked_up(project, store, render, everything=True)
+    parts = {text for name in lacking for text in _parts(project.graph, name)}
+    store.put_texts(texts | {text: project.texts[text] for text in parts if text in project.texts})
+    store.put_known([found[name] for name in lacking])
+    return _with(project, found)
+
+
+def recognised(project: Project, store: Store, render: Render) -> Project:
+    """`project` with the identities that it would have, for who only looks: nothing is recorded, and only what has
+    other states on record is compiled.
+    """
+    return _with(project, _looked_up(project, store, render, everything=False)[0])
+
+
+def _looked_up(
+    project: Project, store: Store, render: Render, *, everything: bool
+) -> tuple[dict[str, Known], dict[str, str], list[str]]:
+    """States of nodes and tests, texts that are new, and the names of what is not on record as it is."""
+    inputs, wanted = project.inputs, _keys(project)
+    found = {one.node: one for one in store.get_known(it.whole for it in inputs.values()) if _fits(one, project)}
+    lacking = [name for name in inputs if name not in found or (everything and found[name].key != wanted[name])]
+    before = {name: store.states_of(name) for name in lacking if name not in found}
+    clear = [name for name in lacking if not inputs[name].doubt and (everything or before[name])]
+    compiled = _compiled(project, clear, render)
+    texts = {text_digest(sql): sql for it in compiled.values() for sql in (it.sql, it.again) if sql}
+    same = _same(store, texts, project.adapter)
+    for name in lacking:
+        state = recorded(name, inputs[name], found.get(name), wanted[name], compiled.get(name))
+        found[name] = settled(state, before[name], same) if name in before else state
+    return found, texts, lacking
+
+
+def _fits(known: Known, project: Project) -> bool:
+    inputs = project.inputs.get(known.node)
+    return inputs is not None and inputs.whole == known.inputs
+
+
+def _keys(project: Project) -> dict[str, str]:
+    graph = project.graph
+    reads = {thing.id: thing.reads for thing in chain[Node | Test](graph.nodes.values(), graph.tests.values())}
+    folded = {node.id for node in graph.nodes.values() if not node.built}
+    return keys(reads, project.inputs, folded, f"{RULES}, dbt {project.meta.get('dbt')}")
+
+
+def _compiled(project: Project, names: list[str], render: Render) -> Mapping[str, Rendered]:
+    twice = [name for name in names if project.inputs[name].twice]
+    try:
+        return render(names, twice) if names else {}
+    except DbtError as error:
+        LOG.warning("compiled SQL cannot be compared, so every edit counts as a change: %s", error)
+        return {}
+
+
+def _same(store: Store, texts: Mapping[str, str], adapter: str) -> Same:
+    """Compares texts by their digests: those at hand, and those in the store."""
+
+    def text(name: str) -> str | None:
+        return texts.get(name) or store.get_texts([name]).get(name)
+
+    def same(old: str, new: str) -> bool:
+        before, after = text(old), text(new)
+        return before is not None and after is not None and same_sql(before, after, adapter)
+
+    return same
+
+
+def _parts(graph: Graph, name: str) -> Collection[str]:
+    node = graph.nodes.get(name)
+    return node.parts.values() if node else ()
+
+
+def _with(project: Project, known: Mapping[str, Known]) -> Project:
+    graph = project.graph
+    nodes = [_node(node, known.get(node.id)) for node in graph.nodes.values()]
+    tests = [_test(test, known.get(test.id)) for test in graph.tests.values()]
+    settled_graph = Graph(nodes, graph.sources.values(), tests, graph.adapter)
+    return replace(project, graph=settled_graph, inputs={}, texts={})
+
+
+def _node(node: Node, known: Known | None) -> Node:
+    if known is None:
+        return node
+    own = Code(known.identity, node.own.columns)
+    return replace(node, own=own, compiled=known.compiled or None, again=known.again or None)
+
+
+def _test(test: Test, known: Known | None) -> Test:
+    return test if known is None else replace(test, own=known.identity, compiled=known.compiled or None)

@@ -1,0 +1,100 @@
+"""Which identity the code of a node or test has: the one on record wherever it can be shown to do the same.
+
+Identities are given by comparison and kept. The same inputs have the identity on record, whatever version of dbt, of
+sqlglot or of this software is there; other inputs have the identity of a state of the node whose compiled SQL says the
+same and of which nothing else differs; failing that, one of their own. So an identity never means two things, and in
+doubt it is a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from sao_events.lineage import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is known of a node or test before it is compiled. `whole` is the digest of everything it is made from;
+    `rest` of what its compiled SQL does not show (configuration, hooks ...). `doubt` says why its SQL may not stand for
+    it, empty where it may; `twice`: it renders differently once its table is there.
+    """
+
+    whole: str
+    rest: str = ""
+    doubt: str = "it is not made of SQL"
+    twice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The SQL that dbt makes of a node or test, `again` once its table is there; or the `doubt` why there is none."""
+
+    sql: str = ""
+    again: str = ""
+    doubt: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Known:
+    """A state of a node or test on record: its inputs (`Inputs.whole`, `.rest`), the identity that they have, and the
+    digests of the SQL that came of them, rendered as `key` says (by which dbt, over which ephemeral models); empty
+    where there is none that stands for it.
+    """
+
+    node: str
+    inputs: str
+    identity: str
+    rest: str = ""
+    key: str = ""
+    compiled: str = ""
+    again: str = ""
+
+
+Same = Callable[[str, str], bool]  # whether two texts of SQL, given by their digests, say the same
+
+
+def text_digest(text: str) -> str:
+    """The name under which a text is stored."""
+    return digest(text)
+
+
+def recorded(name: str, inputs: Inputs, known: Known | None, key: str, rendered: Rendered | None) -> Known:
+    """The record of a state, with the identity that it has on record, or one of its own."""
+    base = known or Known(name, inputs.whole, inputs.whole)
+    base = replace(base, rest=inputs.rest, compiled="", again="")
+    if rendered is None and not inputs.doubt:
+        return base  # without a key: it is asked for again
+    if rendered is None or rendered.doubt:
+        return replace(base, key=key)
+    again = text_digest(rendered.again) if rendered.again else ""
+    return replace(base, key=key, compiled=text_digest(rendered.sql), again=again)
+
+
+def settled(new: Known, before: Iterable[Known], same: Same) -> Known:
+    """`new`, a state without an identity on record, with that of the newest state `before` it that does the same."""
+    for old in before:
+        if _comparable(old, new) and _same(old.compiled, new.compiled, same) and _same(old.again, new.again, same):
+            return replace(new, identity=old.identity)
+    return new
+
+
+def _comparable(old: Known, new: Known) -> bool:
+    return bool(old.compiled and new.compiled) and bool(old.again) == bool(new.again) and old.rest == new.rest
+
+
+def _same(old: str, new: str, same: Same) -> bool:
+    return old == new or same(old, new)
+
+
+def keys(reads: Mapping[str, Iterable[str]], inputs: Mapping[str, Inputs], folded: set[str], by: str) -> dict[str, str]:
+    """For each of `reads`, parents first, what its compiled SQL depends on: its inputs, the models `folded` into it,
+    and what it is rendered `by`.
+    """
+    found: dict[str, str] = {}
+    for name, parents in reads.items():
+        if name in inputs:
+            inner = [found[parent] for parent in parents if parent in folded and parent in found]
+            found[name] = digest(inputs[name].whole, by, *inner)
+    return found

@@ -1,0 +1,184 @@
+"""Identities on the real dbt with DuckDB: which edits of a project keep them, which do not, and what is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
+from sao_events.identify import identified, recognised
+from sao_events.identity import Rendered
+from sao_events.project import Project, project_from_bytes, project_to_bytes
+from sao_events.store.memory import MemoryStore
+from tests.dbt_projects import write_project
+
+pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
+pytestmark = [pytest.mark.dbt, pytest.mark.slow]
+
+TABLE = "{{ config(materialized='table') }} "
+FILES = {
+    "seeds/raw.csv": "id,amount\n1,10\n2,20\n",
+    "macros/cents.sql": "{% macro cents(column) %}{{ column }} * 100{% endmacro %}",
+    "models/base.sql": TABLE + "select id, {{ cents('amount') }} as cents from {{ ref('raw') }} where id != 3",
+    "models/folded.sql": "{{ config(materialized='ephemeral') }} select cents from {{ ref('base') }} where id > 0",
+    "models/total.sql": TABLE + "select sum(cents) as cents from {{ ref('folded') }}",
+    "models/grows.sql": """
+        {{ config(materialized='incremental', unique_key='id') }}
+        select id, cents from {{ ref('base') }} {% if is_incremental() %} where id > 1 {% endif %}""",
+    "models/clock.sql": TABLE + "select '{{ run_started_at }}' as at, 1 as one",
+    "models/asks.sql": TABLE + "select {{ run_query('select 7').columns[0].values()[0] if execute else 0 }} as n",
+    "models/forced.sql": TABLE + "select {{ 1 if flags.FULL_REFRESH else 2 }} as n",
+    "models/python.py": """
+        def model(dbt, session):
+            dbt.config(materialized="table")
+            return dbt.ref("base")
+        """,
+    "snapshots/kept.sql": """
+        {% snapshot kept %}{{ config(unique_key='id', strategy='check', check_cols='all') }}
+        select * from {{ ref('base') }}{% endsnapshot %}""",
+    "models/properties.yml": """
+        version: 2
+        models:
+          - name: base
+            columns: [{name: id, data_tests: [not_null, unique]}]
+        """,
+    "tests/nothing_negative.sql": "select * from {{ ref('total') }} where cents < 0",
+}
+
+
+class Shop:
+    """A project, a store, and what was asked of dbt since the last look."""
+
+    def __init__(self, root: Path, builder: DbtBuilder) -> None:
+        self.root, self.builder, self.store = root, builder, MemoryStore()
+        self.asked: set[str] = set()
+        self.before = self.look()
+        self.first, self.asked = self.asked, set()
+
+    def render(self, names: Collection[str], twice: Collection[str]) -> dict[str, Rendered]:
+        self.asked |= {name.split(".")[2] for name in names}
+        return self.builder.render(names, twice)
+
+    def look(self) -> Project:
+        return identified(self.builder.load().project, self.store, self.render)
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).write_text(dedent(text), encoding="utf-8")
+
+    def edited(self, path: str, old: str, new: str) -> set[str]:
+        """Replace a text in a file; the names of the nodes whose identity is another then."""
+        text = (self.root / path).read_text(encoding="utf-8")
+        assert old in text
+        self.write(path, text.replace(old, new))
+        before, self.before = self.before, self.look()
+        return changed(before, self.before)
+
+    def sql(self, name: str, *, again: bool = False) -> str:
+        node = next(node for node in self.before.graph.nodes.values() if node.name == name)
+        text = node.again if again else node.compiled
+        assert text is not None
+        return " ".join(self.store.get_texts([text])[text].split())
+
+
+def changed(before: Project, after: Project) -> set[str]:
+    then, now = before.graph.fingerprints, after.graph.fingerprints
+    return {name.split(".")[2] for name in now if then.get(name) != now[name]}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    root = write_project(tmp_path_factory.mktemp("shop"), FILES)
+    with closing(open_builder(DbtSettings(root, root / ".sao", runner="warm"))) as builder:
+        yield Shop(root, builder)
+
+
+def test_a_node_carries_the_sql_that_dbt_runs(shop: Shop) -> None:
+    assert shop.sql("base") == 'select id, amount * 100 as cents from "warehouse"."main"."raw" where id != 3'
+    assert shop.sql("kept") == 'select * from "warehouse"."main"."base"'
+    assert shop.sql("total").startswith("with __dbt__cte__folded as (")
+    tests = {test.name: test.compiled for test in shop.before.graph.tests.values()}
+    assert all(tests.values())
+    [text] = shop.store.get_texts([str(tests["not_null_base_id"])]).values()
+    assert "where id is null" in text
+
+
+def test_an_incremental_model_has_the_sql_of_the_first_run_and_that_of_later_ones(shop: Shop) -> None:
+    assert shop.sql("grows") == 'select id, cents from "warehouse"."main"."base"'
+    assert shop.sql("grows", again=True) == 'select id, cents from "warehouse"."main"."base" where id > 1'
+
+
+def test_what_may_render_otherwise_when_it_is_built_has_no_sql(shop: Shop) -> None:
+    without = {node.name for node in shop.before.graph.nodes.values() if node.compiled is None}
+    assert without == {"raw", "clock", "asks", "forced", "python"}
+    assert {"clock", "forced", "python", "raw"}.isdisjoint(shop.first)  # dbt was not even asked
+    assert not (shop.root / "warehouse.duckdb").exists()  # nor has it touched the warehouse
+
+
+def test_a_stored_project_keeps_the_digests(shop: Shop) -> None:
+    stored = project_from_bytes(project_to_bytes(shop.before))
+    assert stored.graph.nodes == shop.before.graph.nodes
+    assert stored.graph.tests == shop.before.graph.tests
+
+
+def test_nothing_is_compiled_again_for_what_is_known(shop: Shop) -> None:
+    shop.asked = set()
+    assert not changed(shop.before, shop.look())
+    assert shop.asked == set()
+    assert shop.edited("models/base.sql", "id != 3", "id != 4") == {"base"}
+    assert shop.asked == {"base"}
+    shop.asked = set()
+    assert shop.edited("models/base.sql", "id != 4", "id != 3") == {"base"}  # A, B, A: what stands is B
+    assert shop.asked == set()
+
+
+def test_a_macro_that_renders_the_same_changes_nothing(shop: Shop) -> None:
+    new = "{% macro cents(column) %}{% set by = 50 + 50 %}{{ column }} * {{ by }}{% endmacro %}"
+    assert shop.edited("macros/cents.sql", FILES["macros/cents.sql"], new) == set()
+    assert shop.edited("macros/cents.sql", "50 + 50", "50 + 51") == {"base"}
+    assert shop.edited("macros/cents.sql", new.replace("50 + 50", "50 + 51"), FILES["macros/cents.sql"]) == {"base"}
+
+
+def test_an_edit_of_a_folded_model_counts_for_its_reader_unless_it_says_the_same(shop: Shop) -> None:
+    assert shop.edited("models/folded.sql", "where id > 0", "where id > {{ 0 }}") == set()
+    assert shop.edited("models/folded.sql", "where id > {{ 0 }}", "where id > 1") == {"folded", "total"}
+    assert "id > 1" in shop.sql("total")
+
+
+def test_an_edit_inside_the_block_of_later_runs_counts(shop: Shop) -> None:
+    assert shop.edited("models/grows.sql", "where id > 1", "where id > {{ 1 }}") == set()
+    assert shop.edited("models/grows.sql", "where id > {{ 1 }}", "where id > 2") == {"grows"}
+
+
+def test_where_there_is_no_sql_every_edit_but_of_comments_counts(shop: Shop) -> None:
+    assert shop.edited("models/clock.sql", "1 as one", "1 one") == {"clock"}
+    assert shop.edited("models/forced.sql", "else 2", "else 1 + 1") == {"forced"}
+    assert shop.edited("models/asks.sql", "else 0", "else 1 - 1") == {"asks"}
+    assert shop.edited("models/asks.sql", " as n", " as n -- that many") == set()
+
+
+def test_configuration_counts_though_the_sql_is_the_same(shop: Shop) -> None:
+    assert shop.edited("models/grows.sql", "unique_key='id'", "unique_key='cents'") == {"grows"}
+
+
+def test_who_only_looks_records_nothing_and_sees_the_same(shop: Shop) -> None:
+    known = dict(shop.store._known)
+    path, text = "models/base.sql", (shop.root / "models/base.sql").read_text(encoding="utf-8")
+    shop.write(path, text.replace("id != 3", "id != {{ 3 }}"))
+    shop.asked = set()
+    seen = recognised(shop.builder.load().project, shop.store, shop.render)
+    assert not changed(shop.before, seen)
+    assert shop.asked == {"base"}
+    assert shop.store._known == known
+    shop.write(path, text)
+
+
+def test_a_new_dbt_renders_again_and_rebuilds_nothing(shop: Shop) -> None:
+    parsed = shop.builder.load().project
+    newer = Project(parsed.graph, parsed.name, parsed.adapter, (), {"dbt": "99.0"}, parsed.inputs, parsed.texts)
+    shop.asked = set()
+    assert not changed(shop.before, identified(newer, shop.store, shop.render))
+    assert {"base", "total", "grows", "kept"} < shop.asked
