@@ -74,7 +74,7 @@ lock: ## pin the newest versions that pyproject.toml allows in requirements/
 		"$$scratch/bin/python" -m pip freeze --exclude sao-events | tr '[:upper:]_' '[:lower:]-' | \
 			sed "s/^uvloop==.*/&; sys_platform != 'win32'/" | LC_ALL=C sort -t = -k 1,1; \
 	}; \
-	"$$scratch/bin/python" -m pip install --quiet '.[dbt]'; \
+	"$$scratch/bin/python" -m pip install --quiet '.[dbt,sns]'; \
 	freeze > "$$scratch/runtime"; \
 	"$$scratch/bin/python" -m pip install --quiet '.[dev]'; \
 	freeze | grep -vxFf "$$scratch/runtime" > "$$scratch/dev"; \

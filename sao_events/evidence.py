@@ -17,8 +17,9 @@ Taken: TypeAlias = Literal["count", "record"]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`empty`: a complete load of no rows; `partial`: one that broke off after it had written: each counts as new data
-    or is only recorded. `loads`: by a name for people, sources that are new only when all have landed with one load id.
+    """`empty`: a complete load of no rows, which has not replaced any; `partial`: one that broke off after it wrote:
+    each counts as new data or is only recorded. `loads`: by a name for people, sources that are new only when all have
+    landed with one load id.
     """
 
     empty: Taken = "record"
@@ -30,7 +31,7 @@ class Evidence:
         if landed.partial:
             counts = self.partial == "count"
         else:
-            counts = self.empty == "count" or landed.rows != 0
+            counts = self.empty == "count" or landed.rows != 0 or landed.replaces is True
         name, together = self._load_of(landed.source)
         return replace(landed, counts=counts, load=name, together=together)
 

@@ -54,7 +54,13 @@ def test_nothing_is_pinned_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "locks"), [(None, ("runtime.txt",)), ("dbt", ("runtime.txt",)), ("dev", ("runtime.txt", "dev.txt"))]
+    ("extra", "locks"),
+    [
+        (None, ("runtime.txt",)),
+        ("dbt", ("runtime.txt",)),
+        ("sns", ("runtime.txt",)),
+        ("dev", ("runtime.txt", "dev.txt")),
+    ],
 )
 def test_locks_satisfy_what_is_declared(extra: str | None, locks: tuple[str, ...]) -> None:
     declared = project()["optional-dependencies"][extra] if extra else project()["dependencies"]
@@ -68,7 +74,7 @@ def test_each_runtime_dependency_has_its_reason() -> None:
     page = (ROOT / "docs" / "DEPENDENCIES.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
     extras = project()["optional-dependencies"]
-    assert documented == {Requirement(line).name for line in project()["dependencies"] + extras["dbt"]}
+    assert documented == {Requirement(line).name for line in project()["dependencies"] + extras["dbt"] + extras["sns"]}
 
 
 @pytest.mark.slow

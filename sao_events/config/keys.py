@@ -27,8 +27,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "data": ("tokens", "empty_loads", "partial_loads", "loads"),
     "data.tokens": ("env", "file", "not_after"),
     "data.loads.*": ("sources", "complete"),
-    "webhooks.*": ("provider", "secrets", "body_limit", "repository"),
+    "webhooks.*": ("provider", "secrets", "body_limit", "repository", "topics", "map"),
     "webhooks.*.secrets": ("env", "file", "not_after"),
+    "webhooks.*.map": ("match", "sources", "relation", "schema"),
     "git": ("remote", "branch", "poll", "subdir"),
     "sources.*": ("static", "view"),
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from sao_events.errors import ConfigError
 from sao_events.evidence import Evidence, Taken, in_two_loads
+from sao_events.inputs.mapping import Rule, wrong_in
 from sao_events.yamltext import Block
 
 EVIDENCE_KEYS = ("empty_loads", "partial_loads", "loads")
+RULE_KEYS = ("match", "sources", "relation", "schema")
 LOAD_KEYS = ("sources", "complete")
 _RECORD: tuple[Taken, ...] = ("record", "count")
 _COUNT: tuple[Taken, ...] = ("count", "record")
@@ -22,6 +24,27 @@ def read_evidence(block: Block, place: str) -> Evidence:
     empty = block.choice(place, "empty_loads", _RECORD)
     partial = block.choice(place, "partial_loads", _COUNT)
     return Evidence(empty, partial, {name: sources for name, sources in loads.items() if sources})
+
+
+def read_rules(block: Block, place: str) -> tuple[Rule, ...]:
+    """The rules under `map`, first to last. Raises ConfigError naming `place` and line."""
+    return tuple(_rule(item, block, place) for item in block.items_of(place, "map"))
+
+
+def _rule(item: object, block: Block, place: str) -> Rule:
+    if not isinstance(item, Block):
+        line = getattr(item, "line", block.line_of("map"))
+        raise ConfigError(f"{place}:{line}: a rule is a mapping such as {{match: {{...}}, sources: [...]}}, not {item}")
+    item.expect(place, RULE_KEYS)
+    match = item.block(place, "match")
+    for name, pattern in match.items():
+        if not isinstance(pattern, str):
+            raise ConfigError(f"{place}:{match.line_of(name)}: {name} must be text, with * for any")
+    texts = (str(item[key]) if isinstance(item.get(key), str) else None for key in ("relation", "schema"))
+    rule = Rule({str(name): str(text) for name, text in match.items()}, item.words(place, "sources"), *texts)
+    if wrong := wrong_in(rule):
+        raise ConfigError(f"{place}:{item.line}: webhooks.*.map: {wrong}")
+    return rule
 
 
 def _load(block: Block, place: str) -> tuple[str, ...]:

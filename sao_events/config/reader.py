@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sao_events.config.keys import KEYS
-from sao_events.config.landings import read_evidence
+from sao_events.config.landings import read_evidence, read_rules
 from sao_events.config.values import (
     DEFAULTS,
     Config,
@@ -125,13 +125,18 @@ class Reader:
         if not _ENDPOINT.fullmatch(name):
             wrong = f"webhooks.{name[:80]}: the name is part of an address: letters, digits, ., _ and -, at most 64"
             raise ConfigError(f"{self.place}:{block.line}: {wrong}")
-        block.expect(self.place, KEYS["webhooks.*"], needs=("provider", "secrets"))
+        block.expect(self.place, KEYS["webhooks.*"], needs=("provider",))
         provider = block.choice(self.place, "provider", tuple(PROVIDERS))
+        if PROVIDERS[provider].topics is None:
+            block.expect(self.place, KEYS["webhooks.*"], needs=("secrets",))
         secrets = self._secrets(block, "secrets", "webhooks.*.secrets")
-        if not secrets:
+        topics = block.words(self.place, "topics")
+        if PROVIDERS[provider].topics is not None and not topics:
+            raise self._error(block, "topics", "the topics that may send are missing: any other could sign too")
+        if PROVIDERS[provider].topics is None and not secrets:
             raise self._error(block, "secrets", "a webhook needs at least one secret: nobody else may send to it")
-        limit = self._size(block, "body_limit", 0) or None
-        return WebhookConfig(provider, secrets, limit, self._text(block, "repository"))
+        limit, repository = self._size(block, "body_limit", 0) or None, self._text(block, "repository")
+        return WebhookConfig(provider, secrets, limit, repository, topics, read_rules(block, self.place))
 
     def _git(self, block: Block) -> GitConfig:
         remote = self._text(block, "remote")

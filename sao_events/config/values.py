@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sao_events.errors import ConfigError
 from sao_events.evidence import Evidence
+from sao_events.inputs.mapping import Rule
 from sao_events.policy import Settings
 
 DEFAULTS = Settings(settle=2.0, attempts=2, backoff=60.0)
@@ -70,13 +71,16 @@ class HttpConfig:
 @dataclass(frozen=True, slots=True)
 class WebhookConfig:
     """Who sends to `/webhooks/<name>`. One of `secrets` must verify a delivery, of at most `body_limit` bytes (None:
-    what the provider sends at most). Of a git host, pushes to `repository` count (None: to that of `git.remote`).
+    what the provider sends at most). Of a git host, pushes to `repository` count (None: to that of `git.remote`);
+    of a loader, `rules` say which sources its messages are about, and of one whose topics sign, only `topics` may send.
     """
 
     provider: str
     secrets: tuple[Secret, ...]
     body_limit: int | None = None
     repository: str | None = None
+    topics: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from sao_events.inputs.strict import Malformed, Refused, shown
 
 MOST, TEXT_LENGTH, ROWS = 1000, 256, 2**63 - 1
 AHEAD = 300.0
-KEYS = ("source", "sources", "relation", "load_id", "loaded_at", "rows", "bytes", "status")
+LABELS = 32
+NAMES = ("source", "sources", "relation", "labels")
+KEYS = (*NAMES, "load_id", "loaded_at", "rows", "bytes", "status")
 STATUSES = ("success", "partial", "failed")
 EXAMPLE = (
     'send {"source": "raw.orders"}, with load_id, loaded_at, rows if known; or {"sources": [...]}; or a list of these'
@@ -83,11 +85,14 @@ def _checked(item: Any) -> dict[str, Any]:
 
 def _landing(item: Mapping[str, Any], now: float) -> Landing | None:
     source, relation, status = item.get("source"), item.get("relation"), item.get("status", STATUSES[0])
+    labels = _labels(item.get("labels"))
     if relation is not None and source is not None:
         raise Malformed("both source and relation are given", hint=EXAMPLE)
-    where, name = ("source", source) if relation is None else ("relation", relation)
-    if not isinstance(name, str) or not 0 < len(name) <= TEXT_LENGTH * 4:
-        raise Malformed(f"{where} is not a name", hint=EXAMPLE)
+    for key, name in (("source", source), ("relation", relation)):
+        if name is not None and not (isinstance(name, str) and 0 < len(name) <= TEXT_LENGTH * 4):
+            raise Malformed(f"{key} is not a name", hint=EXAMPLE)
+    if source is None and relation is None and not labels:
+        raise Malformed("source is not a name", hint=EXAMPLE)
     if status not in STATUSES:
         raise Malformed(f"status {shown(status)} is not known", hint=f"send one of {', '.join(STATUSES)}")
     landing = Landing(
@@ -98,8 +103,27 @@ def _landing(item: Mapping[str, Any], now: float) -> Landing | None:
         partial=status == "partial",
         size=_count(item, "bytes"),
         place=None if relation is None else read_place(relation),
+        labels=labels,
     )
     return None if status == "failed" else landing
+
+
+def _labels(value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > LABELS:
+        raise Malformed(f"labels is not an object of at most {LABELS} texts", hint=EXAMPLE)
+    for name, text in value.items():
+        if not (isinstance(text, str) and 0 < len(text) <= TEXT_LENGTH * 4 and 0 < len(name) <= TEXT_LENGTH):
+            raise Malformed(f"the label {shown(name)} is not text", hint="send labels as text")
+    return dict(value)
+
+
+def is_ours(body: Any) -> bool:
+    """Whether a body is one that `read_landings` would read, and not one of somebody else's."""
+    if isinstance(body, list):
+        return bool(body) and all(isinstance(item, dict) and is_ours(item) for item in body)
+    return isinstance(body, dict) and body.keys() <= set(KEYS) and not body.keys().isdisjoint(NAMES)
 
 
 def read_place(relation: str) -> Place:

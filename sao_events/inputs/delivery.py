@@ -108,7 +108,8 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a verified message says. `delivery` is the sender's own id of it, which is the same when it sends again;
-    `ignored` says, for people, why it asks for nothing.
+    `ignored` says, for people, why it asks for nothing. `visit` is an address, checked, that is to be asked for once to
+    confirm a subscription.
     """
 
     delivery: str | None = None
@@ -117,6 +118,7 @@ class Said:
     landings: tuple[Landing, ...] = ()
     ignored: str | None = None
     answer: Answer | None = None
+    visit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ class Provider:
     paths: bool = False  # whether something may follow the endpoint's name in the address
     least: int = 8  # the fewest characters of a secret that is taken
     compressed: bool = False  # whether a body with Content-Encoding: gzip is handed on as it came
+    remote: bool = False  # whether `verify` may have to ask the network, and takes its time
+    topics: Callable[[Sequence[str]], Provider] | None = None  # makes the provider that takes those topics alone
 
 
 def payload_of(message: Message) -> bytes:

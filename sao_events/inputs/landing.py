@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from sao_events.events import DataLanded
 from sao_events.evidence import Evidence
@@ -30,7 +31,8 @@ class Place:
 class Landing:
     """New data in the source that `source` names, or at a place, or in whatever the configuration's rules make of the
     `labels`. `loaded_at` is UTC epoch seconds, `size` bytes; `partial`: the load broke off; `scope`: what the sender
-    speaks of, a `table`, `schema` or `connection`.
+    speaks of, a `table`, `schema`, `connection` or `file`; `adapters`: dbt's, in whose warehouses the place can be, of
+    any where there are none.
     """
 
     source: str | None = None
@@ -42,6 +44,7 @@ class Landing:
     replaces: bool | None = None
     scope: str | None = None
     place: Place | None = None
+    adapters: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -66,6 +69,19 @@ class Landing:
         )
         judged = rules.judged(event)
         return Draft(judged, at, _key(judged, header), sender)
+
+
+def landing_to_json(landing: Landing) -> dict[str, Any]:
+    """What is kept of a landing that no source was found for."""
+    told = asdict(landing)
+    return {name: value for name, value in told.items() if value is not None and value not in ({}, ())}
+
+
+def landing_from_json(body: Mapping[str, Any]) -> Landing:
+    """The inverse of `landing_to_json`."""
+    place = body.get("place")
+    values = {**body, "place": Place(**place) if place else None, "adapters": tuple(body.get("adapters", ()))}
+    return Landing(**values)
 
 
 def _key(event: DataLanded, header: str | None) -> str | None:

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sao_events.inputs import azure_devops, bitbucket_cloud, bitbucket_dc, gitea, github, gitlab
+from sao_events.inputs import (
+    airbyte,
+    azure_devops,
+    bitbucket_cloud,
+    bitbucket_dc,
+    cloudevents,
+    dlt,
+    eventbridge,
+    eventgrid,
+    fivetran,
+    generic,
+    gitea,
+    github,
+    gitlab,
+    openlineage,
+    pubsub,
+    sns,
+    stitch,
+)
 from sao_events.inputs.delivery import Provider
 
-_ALL = (
+GIT_HOSTS = (
     github.PROVIDER,
     gitlab.PROVIDER,
     bitbucket_cloud.PROVIDER,
@@ -17,4 +35,17 @@ _ALL = (
     gitea.GOGS,
     azure_devops.PROVIDER,
 )
-PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _ALL}
+LOADERS = (
+    generic.PROVIDER,
+    cloudevents.PROVIDER,
+    openlineage.PROVIDER,
+    fivetran.PROVIDER,
+    airbyte.PROVIDER,
+    dlt.PROVIDER,
+    stitch.PROVIDER,
+    sns.PROVIDER,
+    eventbridge.PROVIDER,
+    pubsub.PROVIDER,
+    eventgrid.PROVIDER,
+)
+PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in (*GIT_HOSTS, *LOADERS)}

@@ -42,6 +42,8 @@ def create_app(
     routes = [
         Route("/webhooks/{name}", webhooks),
         Route("/webhooks/{name}/{rest:path}", webhooks),
+        Route("/api/v1/lineage", webhooks, methods=["POST"]),
+        Route("/api/v1/lineage/{rest:path}", webhooks, methods=["POST"]),
         Route("/events/data", data, methods=["POST"]),
         Route("/events/code", CodeEvents(service, tokens, gather), methods=["POST"]),
         Route("/api/status", api.status),

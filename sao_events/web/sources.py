@@ -8,6 +8,8 @@ from time import monotonic
 
 from sao_events.evidence import Evidence
 from sao_events.inputs.data import unknown_source
+from sao_events.inputs.mapping import Atlas
+from sao_events.inputs.matched import Matcher
 from sao_events.project import Project
 from sao_events.report import evidence_in, resolve_source
 from sao_events.web.answers import unavailable
@@ -25,6 +27,7 @@ class Sources:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._project: Project | None = None
+        self._matcher: Matcher | None = None
         self.rules = Evidence()
         self._ids: dict[str, str] = {}
         self._until = float("-inf")
@@ -36,6 +39,16 @@ class Sources:
             self._until = now + KEPT
             ids = await asyncio.to_thread(self._look, names)
         return ids
+
+    async def matcher(self) -> Matcher:
+        """What finds the sources of landings, in the project as it was at most `KEPT` seconds ago. Raises Problem."""
+        if self._matcher is None or monotonic() >= self._until:
+            self._until = monotonic() + KEPT
+            await asyncio.to_thread(self._look, ())
+        if self._matcher is None or self._matcher.atlas.project is not self._project:
+            assert self._project is not None
+            self._matcher = Matcher(await asyncio.to_thread(Atlas, self._project), self.rules)
+        return self._matcher
 
     def _look(self, names: Collection[str]) -> dict[str, str]:
         with self.backend.view() as view:

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from sao_events.config import WebhookConfig
+from sao_events.config import Config, WebhookConfig
 from sao_events.errors import SaoError, UsageError
 from sao_events.events import Recorded
+from sao_events.inputs import fetched, openlineage
 from sao_events.inputs.delivery import Message, Provider, Said, Unknown, Unverified
+from sao_events.inputs.matched import names_in
 from sao_events.inputs.providers import PROVIDERS
 from sao_events.inputs.remote import ANOTHER, wanted
 from sao_events.inputs.signed import SIGNING, signing_key
-from sao_events.inputs.strict import Malformed, Refused
+from sao_events.inputs.strict import Malformed
 from sao_events.ports import Delivery, Incoming, Receipt
 from sao_events.web.access import STRONGER, Keys, fingerprint
 from sao_events.web.answers import Problem, answer, send_json
@@ -57,7 +59,7 @@ class Hook:
     def delivery(self, message: Message, secret: str, at: float) -> Delivery:
         """The record of a verified message that is not read yet."""
         shown = {name: message.headers[name][:SHOWN] for name in self.provider.kept if name in message.headers}
-        by, it = fingerprint(secret), self.provider.name
+        by, it = fingerprint(secret) if secret else None, self.provider.name
         return Delivery(at, self.name, it, "invalid", None, None, message.digest, by, shown)
 
 
@@ -67,11 +69,13 @@ class Webhooks:
     def __init__(self, backend: Backend, now: Callable[[], float], rejections: Rejections) -> None:
         self.backend, self.rejections, self.sources = backend, rejections, Sources(backend)
         self.hooks = {name: self._opened(name, hook, now) for name, hook in backend.config.webhooks.items()}
+        self.lineage = self._opened("lineage", _lineage(backend.config), now)
         self.now, self.buckets, self.room = now, Buckets(RATE), Room(BUFFERED)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._looking_up = asyncio.Semaphore(LARGE_AT_ONCE)
 
     def _opened(self, name: str, config: WebhookConfig, now: Callable[[], float]) -> Hook:
-        provider, wall = PROVIDERS[config.provider], self.backend.clock.now
+        provider, wall = _provider(config), self.backend.clock.now
         keys = Keys(config.secrets, now, whose=f"webhooks.{name}", wall=wall, unusable=_unusable(provider))
         keys.values()  # so that what is wrong with them is told at once
         return Hook(name, config, provider, keys)
@@ -90,6 +94,8 @@ class Webhooks:
         delivery = hook.delivery(message, secret, self.backend.clock.now())
         try:
             said = await self._read(hook, message, delivery.at)
+            if said.visit is not None:
+                await asyncio.to_thread(fetched.fetch, said.visit)
             if said.answer is not None:
                 await answer(said.answer.body, said.answer.status, said.answer.headers)(scope, receive, send)
                 return
@@ -98,11 +104,11 @@ class Webhooks:
             await self._record(Incoming(replace(delivery, reason=error.message)))
             raise
         receipt = await self._record(incoming)
-        verdict = receipt.delivered.delivery.verdict
-        await send_json(send, STATUS.get(verdict, 200), _told(receipt))
+        found = receipt.delivered.delivery
+        await send_json(send, 202 if found.landings else STATUS.get(found.verdict, 200), _told(receipt))
 
     def _hook(self, scope: Scope) -> Hook:
-        hook = self.hooks.get(scope["path_params"]["name"])
+        hook = self.hooks.get(scope["path_params"]["name"]) if "name" in scope["path_params"] else self.lineage
         if hook is None or ("rest" in scope["path_params"] and not hook.provider.paths):
             raise _no_such_webhook()
         if scope["method"] not in hook.provider.methods:
@@ -119,7 +125,7 @@ class Webhooks:
     async def _verified(self, hook: Hook, scope: Scope, receive: Receive) -> tuple[Message, str]:
         """The message, and the secret that proves who sent it."""
         secrets = hook.keys.values()
-        if not secrets:
+        if not secrets and (hook.config.secrets or not hook.config.topics):
             hint = "set what its entry in sao.yml names"
             raise Problem(403, "this webhook is not open: its secret is not set", hint=hint)
         head = Head(scope)
@@ -128,11 +134,17 @@ class Webhooks:
         )
         message = _message(scope, head, body)
         try:
-            return message, hook.provider.verify(secrets, message, self.backend.clock.now())
+            return message, await self._proof(hook, secrets, message)
         except Unknown:
             raise
         except Unverified as error:
             raise Problem(401, error.message, hint=error.hint) from None
+
+    async def _proof(self, hook: Hook, secrets: Sequence[str], message: Message) -> str:
+        if not hook.provider.remote:
+            return hook.provider.verify(secrets, message, self.backend.clock.now())
+        async with self._looking_up:
+            return await asyncio.to_thread(hook.provider.verify, secrets, message, self.backend.clock.now())
 
     async def _read(self, hook: Hook, message: Message, now: float) -> Said:
         """What the message says. A large one takes a while, in which others are to be answered."""
@@ -148,14 +160,8 @@ class Webhooks:
         if said.ignored is not None:
             return Incoming(replace(delivery, verdict="ignored", reason=said.ignored))
         if said.landings:
-            try:
-                ids = await self.sources.ids([landing.name for landing in said.landings])
-            except Refused as error:
-                landings = tuple(asdict(landing) for landing in said.landings)
-                return Incoming(replace(delivery, verdict="unmatched", reason=error.message, landings=landings))
-            rules = self.sources.rules
-            drafts = [it.draft(ids[it.name], at, said.delivery, sender, rules) for it in said.landings]
-            return Incoming(replace(delivery, verdict="accepted"), drafts)
+            matcher = await self.sources.matcher()
+            return matcher.judge(delivery, said.landings, hook.config.rules)
         repository = hook.config.repository or (git.remote if git else None)
         pushes, reason = wanted(said, repository, git.branch if git else None)
         if reason is not None:
@@ -182,6 +188,18 @@ def _unusable(provider: Provider) -> Callable[[str], str | None]:
         return None
 
     return reason
+
+
+def _provider(config: WebhookConfig) -> Provider:
+    provider = PROVIDERS[config.provider]
+    return provider.topics(config.topics) if provider.topics is not None else provider
+
+
+def _lineage(config: Config) -> WebhookConfig:
+    """The endpoint that clients of OpenLineage know, open to the tokens for data and to the first webhook of theirs."""
+    mine = next((hook for hook in config.webhooks.values() if hook.provider == openlineage.PROVIDER.name), None)
+    secrets = (*config.data_tokens, *(mine.secrets if mine else ()))
+    return WebhookConfig(openlineage.PROVIDER.name, secrets, rules=mine.rules if mine else ())
 
 
 def _read(hook: Hook, message: Message, now: float) -> Said:
@@ -221,6 +239,9 @@ def _told(receipt: Receipt) -> dict[str, Any]:
     found, number = receipt.delivered.delivery, receipt.delivered.id
     if found.verdict == "conflict":
         return {"error": found.reason, "hint": "a delivery id stands for one delivery", "delivery": number}
+    if found.landings:
+        events = [_event(item) for item in receipt.recorded]
+        return {"events": events, "unmatched": names_in(found.landings), "hint": found.reason, "delivery": number}
     if not receipt.recorded:
         return {"ignored": found.reason, "delivery": number}
     return {"events": [_event(item) for item in receipt.recorded], "delivery": number}
