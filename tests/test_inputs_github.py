@@ -387,6 +387,8 @@ def test_a_hint_may_name_ref_and_commit_or_nothing() -> None:
         {"ref": 1},
         {"commit": "abc"},
         {"commit": 7},
+        {"commit": {}},
+        {"ref": False},
         {"paths": []},
         {"ref": "refs/heads/a b"},
     ],

@@ -41,7 +41,7 @@ def read_hint(body: Any) -> CodePushed:
         raise Malformed("the body must be an object", hint='send {"ref": "refs/heads/main", "commit": "<full id>"}')
     if unknown := body.keys() - {"ref", "commit"}:
         raise Malformed(f"unknown key {shown(min(unknown))}", hint="the keys are ref and commit")
-    ref, commit = body.get("ref") or None, body.get("commit") or None
+    ref, commit = (None if body.get(key) == "" else body.get(key) for key in ("ref", "commit"))
     if ref is not None and not (isinstance(ref, str) and is_ref(ref)):
         raise Malformed("ref is not the full name of a git ref", hint="send a name such as refs/heads/main, or none")
     if commit is not None and not (isinstance(commit, str) and is_commit(commit)):
