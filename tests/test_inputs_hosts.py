@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -29,6 +30,12 @@ def read(provider: str, content: Any, **change: str | None) -> Said:
 
 def test_there_is_a_sender_for_every_host() -> None:
     assert set(HOSTS) == set(PUSHES) == set(EVENTS)
+
+
+def test_every_host_has_its_set_up_in_the_manual() -> None:
+    manual = (Path(__file__).parent.parent / "docs" / "WEBHOOKS.md").read_text(encoding="utf-8")
+    for name in HOSTS:
+        assert f"## {PROVIDERS[name].title}\n\n`provider: {name}`" in manual
 
 
 # Pushes
