@@ -6,7 +6,7 @@ behind it. A result stands while the test's definition and every position are as
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container
 
 from sao_events.graph import Graph
 from sao_events.lineage import digest
@@ -62,16 +62,18 @@ def outdated(graph: Graph, world: World, test: Test) -> bool:
     return any(state.seen.get(name) != position for name, position in now.items() if name in graph.nodes)
 
 
-def failing(graph: Graph, world: World, name: str, among: Container[str] | None, rebuilt: Container[str]) -> bool:
+def failing(
+    graph: Graph, world: World, name: str, among: Container[str] | None, rebuilt: Callable[[str], bool]
+) -> bool:
     """Whether a standing result of a test on the source or ephemeral model `name` is a failure of severity error: of
-    a test `among` these, where they are given, over nothing that is among `rebuilt`. A test that reads a node as well
-    failed on that node.
+    a test `among` these, where they are given, over nothing that is `rebuilt`. A test that reads a node as well failed
+    on that node.
     """
     for test in graph.tests_of_unbuilt.get(name, ()):
         state = world.tests.get(test)
         if state is None or state.status not in FAILED or (among is not None and test not in among):
             continue
-        again = any(seen in rebuilt for seen in looked_at(graph, graph.tests[test]))
+        again = any(rebuilt(seen) for seen in looked_at(graph, graph.tests[test]))
         if not again and stands(graph, world, graph.tests[test]):
             return True
     return False

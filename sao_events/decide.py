@@ -154,18 +154,20 @@ class Look:
         """
         found: dict[str, list[tuple[Calendar, float]]] = {}
         for name in reversed(self.graph.order_to_deadlines):
-            node, last = self.graph.nodes[name], self.world.node(name).baseline
-            seconds = MARGIN * max(last.seconds, last.ended - last.started) if last else 0.0
-            asked = [
-                (calendar, lead) for reader in self.graph.readers[name] for calendar, lead in found.get(reader, ())
-            ]
-            if node.policy.calendar is not None and node.policy.calendar.deadlines:
-                asked.append((node.policy.calendar, HEAD_START))
-            longest: dict[Calendar, float] = {}
-            for calendar, lead in asked:
-                longest[calendar] = max(longest.get(calendar, 0.0), lead + seconds)
-            found[name] = list(longest.items())
+            found[name] = self.lead(name, found)
         return found
+
+    def lead(self, name: str, found: Mapping[str, list[tuple[Calendar, float]]]) -> list[tuple[Calendar, float]]:
+        """The entry of one node in `leads`, from those `found` for its readers."""
+        node, last = self.graph.nodes[name], self.world.node(name).baseline
+        seconds = MARGIN * max(last.seconds, last.ended - last.started) if last else 0.0
+        asked = [(calendar, lead) for reader in self.graph.readers[name] for calendar, lead in found.get(reader, ())]
+        if node.policy.calendar is not None and node.policy.calendar.deadlines:
+            asked.append((node.policy.calendar, HEAD_START))
+        longest: dict[Calendar, float] = {}
+        for calendar, lead in asked:
+            longest[calendar] = max(longest.get(calendar, 0.0), lead + seconds)
+        return list(longest.items())
 
     def overdue(self, node: Node, clock: float) -> float | None:
         """The instant from which the node is built even without new data, where it declares one."""
@@ -191,16 +193,21 @@ class Look:
             return self.unloaded(name)
         return self.graph.nodes[name].built and self.missing(name)
 
-    def failing(self, name: str) -> bool:
-        """Whether a test of severity error failed on the source or ephemeral model and will not run again before; a
-        forced job takes its own results.
+    def failing(self, name: str, before: str) -> bool:
+        """Whether a test of severity error failed on the source or ephemeral model `name` and will not run again
+        before the node `before` is built; a forced job takes its own results.
         """
+        if name not in self.graph.tests_of_unbuilt:
+            return False
         among = self.job.tested if self.job is not None and not self.job.state_aware else None
-        return checks.failing(self.graph, self.world, name, among, self.assumed)
+        place = self.graph.position
+        return checks.failing(
+            self.graph, self.world, name, among, lambda seen: seen in self.assumed and place[seen] < place[before]
+        )
 
     def missing(self, name: str) -> bool:
-        """Whether a reader cannot be built on `name`: never built or loaded, dropped, failed or blocked; through a
-        view its upstreams too.
+        """Whether a reader cannot be built on the node: never built, dropped, failed or blocked; through a view its
+        upstreams too.
         """
         known = self._missing.get(name)
         if known is None:
@@ -208,8 +215,6 @@ class Look:
         return known
 
     def _is_missing(self, name: str) -> bool:
-        if name in self.graph.sources:
-            return self.unloaded(name) or self.failing(name)
         state, decision = self.state(name), self.decisions.get(name)
         if state.baseline is None or state.failure is not None or state.dropped or name in self.fallen:
             return True
@@ -218,11 +223,23 @@ class Look:
         return self.graph.is_transparent(name) and (state.doubtful or bool(self.lacking(name)))
 
     def lacking(self, name: str) -> tuple[str, ...]:
-        """The upstreams of a node that are missing, and the ephemeral models folded into it whose tests fail."""
+        """The upstreams of a node that are missing, a source that was never loaded or whose tests fail among them, and
+        the ephemeral models folded into it whose tests fail.
+        """
         return (
-            *(up for up in self.graph.upstreams[name] if self.missing(up)),
-            *(folded for folded in self.graph.folded.get(name, ()) if self.failing(folded)),
+            *(up for up in self.graph.upstreams[name] if self._lacks(name, up)),
+            *(folded for folded in self.graph.folded.get(name, ()) if self.failing(folded, name)),
         )
+
+    def _lacks(self, name: str, upstream: str) -> bool:
+        if upstream in self.graph.sources:
+            return self.unloaded(upstream) or self.failing(upstream, name)
+        return self.missing(upstream)
+
+    def move(self, now: float) -> None:
+        """Look again at a later instant: what was decided before stands until it is decided again."""
+        self.now = now
+        self._missing = {}
 
 
 def decide_node(look: Look, name: str) -> Decision:

@@ -7,7 +7,7 @@ follows from the state. One engine runs on a log at a time. The simulator runs t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from sao_events import checks
@@ -19,6 +19,7 @@ from sao_events.plan import attempt, drops, observe, plan
 from sao_events.policy import Settings
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 from sao_events.project import Project, project_from_bytes
+from sao_events.standing import Standing
 from sao_events.state import Job, World
 from sao_events.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on
 
@@ -45,7 +46,8 @@ class Engine:
         self.world = world or World()
         self.project: Project | None = None
         self.runs: dict[str, ActiveRun] = {}
-        self.decisions: dict[str, Decision] = {}
+        self.standing = Standing()
+        self.decisions: Mapping[str, Decision] = {}
         self.errors = 0
         self.error: str | None = None
         self.hold = 0.0
@@ -138,9 +140,9 @@ class Engine:
         if not (asked or self._refresh) or self.project is None or not self._free(now):
             return False
         claimed = {name for run in self.runs.values() for name in run.unfinished()}
-        decided = plan(self.project.graph, self.world, self.settings, now, claimed=claimed)
+        decided = self.standing.plan(self.project.graph, self.world, self.settings, now, claimed)
         self.decisions = decided.decisions
-        self._asks, self._wake, self._refresh = [at for at in self._asks if at > now], decided.wakes, False
+        self._asks, self._wake, self._refresh = [at for at in self._asks if at > now], self.standing.wakes, False
         if not asked or not (decided.nodes or decided.tests):
             return False
         self._start(decided.nodes, decided.tests, decided.decisions, None)

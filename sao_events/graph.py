@@ -34,7 +34,8 @@ class Graph:
             raise GraphError(f"{min(twice)} is both a source and a node")
         self.tests: dict[str, Test] = _unique(tests, "test")
         self.nodes: dict[str, Node] = {name: given[name] for name in _ordered(given, self.sources)}
-        self.position: dict[str, int] = {name: index for index, name in enumerate(self.nodes)}
+        self.order: list[str] = list(self.nodes)
+        self.position: dict[str, int] = {name: index for index, name in enumerate(self.order)}
         self._check_tests()
 
     def _check_tests(self) -> None:
@@ -199,11 +200,15 @@ class Graph:
 
     def ancestors(self, names: Iterable[str]) -> set[str]:
         """`names` and every node (not source) they are built from, at any distance."""
-        return self._closure(names, {name: node.reads for name, node in self.nodes.items()})
+        return self._closure(names, self._reads)
 
     def descendants(self, names: Iterable[str]) -> set[str]:
         """Every node that reads one of `names` at any distance, and those of `names` that are nodes."""
         return self._closure(names, self.readers) & self.nodes.keys()
+
+    @cached_property
+    def _reads(self) -> dict[str, tuple[str, ...]]:
+        return {name: node.reads for name, node in self.nodes.items()}
 
     def sort(self, names: Iterable[str]) -> list[str]:
         """`names` in the order of the graph."""

@@ -4,11 +4,11 @@ readers join the run of their upstreams.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass
 
 from sao_events import checks
-from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node
+from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node, earliest
 from sao_events.events import Observed
 from sao_events.evolve import succeeded
 from sao_events.falling import replaced
@@ -64,7 +64,7 @@ def plan(
     look = _pass(Look(graph, world, settings, now, job), held, _within(graph, only), claimed, only)
     nodes = tuple(look.assumed)
     fed = graph.looked_at(look.assumed) if graph.tests else set[str]()
-    tests = tuple(test.id for test in graph.tests.values() if _test_due(look, test, fed, claimed, only))
+    tests = tuple(test.id for test in graph.tests.values() if is_due(look, test, fed, claimed, only))
     return Plan(nodes, tests, look.decisions)
 
 
@@ -87,13 +87,19 @@ def held_back(
     look = _pass(Look(graph, world, settings, now, job), {}, within, claimed, only)
     held: dict[str, float | None] = {}
     for name in reversed(within):
-        decision = look.decisions[name]
-        if graph.nodes[name].policy.lazy and decision.reason is Reason.new_data:
-            readers = _data_readers(graph, name)
-            if readers and not any(_due(look, reader, held) for reader in readers):
-                times = [_when(look, reader, held) for reader in readers]
-                held[name] = min((time for time in times if time is not None), default=None)
+        hold(look, name, held)
     return held
+
+
+def hold(look: Look, name: str, held: dict[str, float | None]) -> None:
+    """Enter a lazy node into `held`, or take it out, by what the pass `look` decided without laziness; the readers of
+    the node have been entered.
+    """
+    held.pop(name, None)
+    if look.graph.nodes[name].policy.lazy and look.decisions[name].reason is Reason.new_data:
+        readers = data_readers(look.graph, name)
+        if readers and not any(_due(look, reader, held) for reader in readers):
+            held[name] = earliest(*(_when(look, reader, held) for reader in readers))
 
 
 def attempt(look: Look, name: str, run: str, reason: Reason, clock: float, observed: Observed | None = None) -> Attempt:
@@ -158,18 +164,27 @@ def _pass(
 ) -> Look:
     look.held = held
     for name in within:
-        decision = look.decisions[name] = decide_node(look, name)
-        asked = look.asked(name) or name in look.fallen
-        allowed = asked and name not in claimed and (only is None or name in only)
-        if decision.action is Action.build and allowed:
-            look.fallen.pop(name, None)
-            look.fallen.update(dict.fromkeys(drops(look, name), name))
-            start = attempt(look, name, "", decision.reason, look.now)
-            look.assumed[name] = succeeded(look.world.node(name), start, look.now, 0.0)
+        look.fallen.update(dict.fromkeys(take(look, name, claimed, only), name))
     return look
 
 
-def _data_readers(graph: Graph, name: str) -> list[str]:
+def take(look: Look, name: str, claimed: Collection[str] = (), only: Collection[str] | None = None) -> tuple[str, ...]:
+    """Decide a node whose parents are decided and, where it may be planned, count its build as done. Returns the views
+    that fall with it.
+    """
+    decision = look.decisions[name] = decide_node(look, name)
+    if decision.action is not Action.build or name in claimed or (only is not None and name not in only):
+        return ()
+    if not (look.asked(name) or name in look.fallen):
+        return ()
+    look.fallen.pop(name, None)
+    falling = drops(look, name)
+    start = attempt(look, name, "", decision.reason, look.now)
+    look.assumed[name] = succeeded(look.world.node(name), start, look.now, 0.0)
+    return falling
+
+
+def data_readers(graph: Graph, name: str) -> list[str]:
     """The nodes that own data and read `name`, views looked through; a view that nobody reads is read by people and
     counts itself.
     """
@@ -197,7 +212,9 @@ def _when(look: Look, reader: str, held: dict[str, float | None]) -> float | Non
     return decision.eligible_at if decision else None
 
 
-def _test_due(look: Look, test: Test, fed: set[str], claimed: Collection[str], only: Collection[str] | None) -> bool:
+def is_due(
+    look: Look, test: Test, fed: Set[str], claimed: Collection[str], only: Collection[str] | None = None
+) -> bool:
     """Whether the test belongs to the plan: it looks at what is built, or its result no longer stands and the plan is
     the place for it; `fed` is what the planned builds look at.
     """

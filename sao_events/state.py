@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sao_events import events as e
 from sao_events.events import Observed
@@ -185,6 +186,18 @@ class Head:
 
 NEW_NODE = NodeState()
 NEW_SOURCE = SourceState()
+State = TypeVar("State")
+
+
+class Register(dict[str, State]):
+    """States by name. Where somebody watches, the names that are written are `written` down for them."""
+
+    written: set[str] | None = None
+
+    def __setitem__(self, name: str, state: State) -> None:
+        if self.written is not None:
+            self.written.add(name)
+        super().__setitem__(name, state)
 
 
 @dataclass(slots=True)
@@ -201,14 +214,28 @@ class World:
     loaded: float | None = None
     rejected: e.ProjectRejected | None = None
     head: Head | None = None
-    nodes: dict[str, NodeState] = field(default_factory=dict)
-    sources: dict[str, SourceState] = field(default_factory=dict)
+    nodes: dict[str, NodeState] = field(default_factory=Register)
+    sources: dict[str, SourceState] = field(default_factory=Register)
     loads: dict[str, set[str]] = field(default_factory=dict)
     incomplete: dict[str, dict[str, dict[str, Landed]]] = field(default_factory=dict)
-    tests: dict[str, TestState] = field(default_factory=dict)
+    tests: dict[str, TestState] = field(default_factory=Register)
     jobs: dict[str, Job] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     clears_of_all: int = 0
+
+    def watch(self) -> set[str]:
+        """A set that gets the name of every node, source and test whose state is written from now on. One watches at a
+        time: the set of who watched before gets nothing more.
+        """
+        written: set[str] = set()
+        self.nodes = _watched(self.nodes, written)
+        self.sources = _watched(self.sources, written)
+        self.tests = _watched(self.tests, written)
+        return written
+
+    def watched_by(self, written: set[str]) -> bool:
+        """Whether the set is the one that gets the names."""
+        return all(isinstance(it, Register) and it.written is written for it in (self.nodes, self.sources, self.tests))
 
     def node(self, name: str) -> NodeState:
         """What is on record for a node; never touched ones included."""
@@ -220,3 +247,9 @@ class World:
     def source(self, name: str) -> SourceState:
         """What is on record for a source."""
         return self.sources.get(name, NEW_SOURCE)
+
+
+def _watched(states: dict[str, State], written: set[str]) -> Register[State]:
+    register = states if isinstance(states, Register) else Register(states)
+    register.written = written
+    return register

@@ -79,6 +79,22 @@ class Calendar:
             begin = end
         return None
 
+    def even_until(self, at: float) -> float:
+        """An instant after `at`, at most a quarter of an hour away, before which no rule, quiet hour or offset of local
+        time can change: they do on whole minutes, and offsets on whole quarters of an hour.
+        """
+        minutes, minute = self._minutes(), at // 60 + 1
+        while minute % 15:
+            local = self._local(minute * 60)
+            if local.hour * 60 + local.minute in minutes:
+                break
+            minute += 1
+        return minute * 60
+
+    def _minutes(self) -> set[int]:
+        spans = (*(span for span, _ in self.rules), *self.quiet)
+        return {0} | {span.start % DAY for span in spans} | {span.end % DAY for span in spans}
+
     def deadlines_around(self, at: float) -> tuple[float | None, float | None]:
         """The last deadline at or before an instant, and the first after it."""
         today = self._local(at).date()
@@ -93,9 +109,7 @@ class Calendar:
 
     def _edges(self, now: float) -> Iterator[float]:
         """The instants later than `now` at which another rule or quiet hour may hold, in order."""
-        spans = (*(span for span, _ in self.rules), *self.quiet)
-        minutes = sorted({0} | {span.start % DAY for span in spans} | {span.end % DAY for span in spans})
-        today = self._local(now).date()
+        minutes, today = sorted(self._minutes()), self._local(now).date()
         for days in range(-1, HORIZON):
             for minute in minutes:
                 at = self._instant(today + timedelta(days=days), minute)

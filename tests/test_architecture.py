@@ -40,6 +40,7 @@ CORE = (
     "checks",
     "decide",
     "plan",
+    "standing",
     "explain",
     "history",
     "effects",
