@@ -158,3 +158,16 @@ def test_going_back_to_a_commit_is_told_though_it_is_no_new_event(client: httpx.
     ]
     assert [answer.status_code for answer in answers] == [202, 202, 200]
     assert deliveries(client, limit=1)[0]["reason"] == "the same was reported before"
+
+
+def test_the_page_shows_what_came_last(client: httpx.Client) -> None:
+    assert 'data-part="deliveries" aria-labelledby="deliveries" hidden' in client.get("/").text
+    push(client, pushed(), x_github_delivery="1")
+    for _ in range(2):
+        push(client, pushed(), x_github_delivery="1")
+    push(client, b'{"ref": "<script>"}')
+    page = client.get("/").text
+    part = page.partition('data-part="deliveries"')[2].partition("</section>")[0]
+    assert "hidden" not in part.partition(">")[0]
+    assert [line for line in ("accepted", "duplicate", "invalid", "2 times") if line not in part] == []
+    assert "<script>" not in part

@@ -14,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from sao_events import report
+from sao_events.deliveries import delivery_object
 from sao_events.explain import reason_text
 from sao_events.web.answers import Problem
 from sao_events.web.backend import Backend
 
-RUNS, EVENTS = 15, 40
+RUNS, EVENTS, DELIVERIES = 15, 40, 10
+LEVELS = {"accepted": "good", "unmatched": "wait", "conflict": "failed", "invalid": "failed", "rejected": "failed"}
 STATIC = {"style.css": "text/css", "live.js": "text/javascript"}
 STATES = ("failed", "building", "blocked", "build", "wait", "reuse")  # what needs looking at comes first
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -58,6 +60,8 @@ class Page:
             nodes=[node for name in _states(chosen) for node in status["nodes"] if state(node) == name],
             runs=runs,
             events=events,
+            deliveries=[delivery_object(item) for item in self.backend.store.deliveries(limit=DELIVERIES)],
+            levels=LEVELS,
             now=_epoch(status["at"]),
             epoch=_epoch,
             names=known,
