@@ -16,7 +16,7 @@ import pytest
 
 from sao_events import events as e
 from sao_events.errors import SaoError, StoreError, UsageError
-from sao_events.ports import Draft, Store
+from sao_events.ports import Delivery, Draft, Incoming, Store
 from sao_events.store import database, open_store
 from sao_events.store.memory import MemoryStore
 from sao_events.store.sqlite import SqliteStore
@@ -213,6 +213,32 @@ def test_an_older_file_is_brought_up_to_date_with_what_it_holds(path: Path) -> N
         assert connection.execute("PRAGMA user_version").fetchone() == (len(scripts),)
         assert connection.execute("SELECT seq, key FROM events").fetchall() == [(1, "k")]
     assert recorded[0] is not None
+
+
+def test_a_file_of_the_first_schema_takes_deliveries(path: Path) -> None:
+    with closing(database.connect(path)) as connection:
+        database.migrate(connection, path, database.migrations()[:1])
+        connection.execute(
+            "INSERT INTO events (at, kind, key, sender, body) VALUES (1, 'EngineStarted', 'k', 'x', '{}')"
+        )
+    with closing(SqliteStore(path)) as store:
+        delivery = Delivery(2.0, "hub", "github", "accepted", delivery="1")
+        [receipt] = store.receive([Incoming(delivery, [landed(1, "k"), landed(2, "other")])]).result()
+        assert (receipt.recorded[0], receipt.delivered.events) == (None, (2,))
+
+
+def test_a_delivery_that_cannot_be_recorded_leaves_no_event(store: SqliteStore, path: Path) -> None:
+    store.append([landed(1)])
+    with raw(path) as connection:
+        connection.execute("ALTER TABLE deliveries RENAME TO elsewhere")
+    incoming = Incoming(Delivery(2.0, "hub", "github", "accepted", delivery="1"), [landed(2, "k")])
+    with pytest.raises(StoreError):
+        store.receive([incoming]).result()
+    with raw(path) as connection:
+        connection.execute("ALTER TABLE elsewhere RENAME TO deliveries")
+    assert store.last() == 1
+    [receipt] = store.receive([incoming]).result()
+    assert receipt.delivered.events == (2,)
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:

@@ -152,6 +152,18 @@ def test_an_odd_host_header_changes_no_address(client: httpx.Client, service: Se
     assert service.store.last() == 1
 
 
+def test_what_is_compressed_or_asked_for_is_not_taken(client: httpx.Client, service: Service) -> None:
+    body = json.dumps(payload("gitea")).encode()
+    headers = senders.headers("gitea", secret_of("gitea"), body)
+    for encoding in ("gzip", "gzip, gzip", "deflate", "br", "zstd", "x"):
+        refused(client.post("/webhooks/gitea", content=body, headers=headers | {"content-encoding": encoding}), 415)
+    for method in ("GET", "PUT", "DELETE", "OPTIONS", "PATCH"):
+        asked = client.request(method, "/webhooks/gitea", params={"payload": body.decode()}, headers=headers)
+        refused(asked, 405)
+        assert asked.headers["allow"] == "POST"
+    assert service.store.last() == 0
+
+
 def test_a_thousand_headers_are_no_matter(client: httpx.Client) -> None:
     many = {f"x-{number}": "1" for number in range(1000)}
     assert send(client, "github", **many).status_code in (200, 202)
