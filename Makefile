@@ -6,6 +6,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   :=
+# Most of a test's time is spent waiting for dbt: one more process than there are cores.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 # The interpreter for a new .venv: `make venv PYTHON=/path/to/python3` overrides the search.
 PYTHON :=
 # What may not exist yet in an older checkout is left out of the checks.
@@ -45,7 +47,7 @@ demo: $(STAMP) ## the service on the example project, with events arriving (ARGS
 	@$(BIN)/python -m sao_events.demo $(ARGS)
 
 test: lint ## all checks and all tests (ARGS="-m 'not slow'" goes to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(STAMP) ## ruff and mypy, changes nothing
 	$(BIN)/ruff check $(CODE)

@@ -81,7 +81,8 @@ def test_each_runtime_dependency_has_its_reason() -> None:
 def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "sao_events", copy / "sao_events", ignore=ignore)
+    for folder in ("sao_events", "hooks"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignore)
     for name in (
         "pyproject.toml",
         *project()["license-files"],
@@ -96,6 +97,8 @@ def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
         names = set(archive.namelist())
         scripts = archive.read(f"sao_events-{__version__}.dist-info/entry_points.txt").decode()
     files = {str(path.relative_to(copy)) for path in (copy / "sao_events").rglob("*") if path.is_file()}
+    scripts_of_hooks = {path.relative_to(copy / "hooks") for path in (copy / "hooks").rglob("*") if path.is_file()}
+    files |= {f"sao_events/hook_scripts/{path}" for path in scripts_of_hooks}
     assert files - names == set()
     assert {"sao_events/py.typed", f"sao_events-{__version__}.dist-info/licenses/LICENSE"} <= names
     assert "sao-events = sao_events.cli:main" in scripts

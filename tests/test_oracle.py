@@ -1,0 +1,37 @@
+"""A few random histories of the real service on real warehouses; `python -m tests.oracle` has as many as one likes.
+
+The seeds are new on each run and printed with what went wrong: `python -m tests.oracle --seed SEED` plays one again.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from tests.oracle import postgres
+from tests.oracle.__main__ import one
+from tests.oracle.scratch import Dbt
+
+STEPS = 7
+
+
+@pytest.mark.dbt
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("adapter", "project"), [("duckdb", "shop"), ("duckdb", "generated"), ("postgres", "generated")]
+)
+def test_at_rest_the_warehouse_is_that_of_a_full_build(adapter: str, project: str, tmp_path: Path) -> None:
+    pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
+    if adapter == "postgres" and (why := postgres.missing()):
+        pytest.skip(why)
+    seed = f"{random.randrange(10**9)}/0"
+    with ExitStack() as stack:
+        server = stack.enter_context(postgres.server()) if adapter == "postgres" else None
+        dbt = stack.enter_context(closing(Dbt()))
+        outcome = one(seed, adapter, tmp_path / "h0", dbt, server, STEPS, project)
+    again = f"python -m tests.oracle --adapter {adapter} --project {project} --steps {STEPS} --seed {seed}"
+    assert outcome.problem is None, "\n".join((again, *outcome.told, outcome.problem))
+    assert outcome.counts.compared > 0
