@@ -34,6 +34,7 @@ _REMOTES = {
     "ssh": re.compile(rf"ssh://{_AUTHORITY}/[^\s]+|[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^\s-][^\s]*"),
     "file": re.compile(r"file:///[^\s]*|/.*"),
 }
+_PULL = re.compile(r"refs/(pull|merge-requests)/[1-9][0-9]{0,9}/head")
 _ENV = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_HTTP_LOW_SPEED_LIMIT": "1",
@@ -102,17 +103,39 @@ class Checkout:
         """Fetch, and the commit at the head of the branch. Raises SaoError where the remote or the branch is not
         there, or git has not done after `PATIENCE` seconds.
         """
-        tracked = f"refs/tracked/{self.branch}"
-        spec = f"+refs/heads/{self.branch}:{tracked}"
-        what = f"git cannot fetch {self.branch} from {without_password(self.remote)}"
+        return self._fetch(self.branch, f"refs/heads/{self.branch}", f"refs/tracked/{self.branch}")
+
+    def pull(self, ref: str) -> str:
+        """Fetch, and the commit of a pull or merge request, whose ref is `refs/pull/<n>/head` or
+        `refs/merge-requests/<n>/head`. Raises SaoError.
+        """
+        if not _PULL.fullmatch(ref):
+            raise SaoError(f"{ref!r} is not the ref of a pull or merge request")
+        return self._fetch(ref, ref, f"refs/previewed/{ref.removeprefix('refs/')}")
+
+    def merged(self, base: str, head: str) -> str | None:
+        """The tree that merging two commits makes; None where they conflict. Raises SaoError, also where git is older
+        than 2.38 and cannot say.
+        """
+        for commit in (base, head):
+            if not COMMIT.fullmatch(commit):
+                raise SaoError(f"{commit!r} is not a commit id")
+        self._prepare()
+        code, out, said = self._run("merge-tree", "--write-tree", "--no-messages", base, head)
+        if code not in (0, 1):
+            raise SaoError(f"git cannot merge {head[:10]}: {_last_line(said)}", hint="it takes git 2.38 or newer")
+        return None if code else out.strip()
+
+    def _fetch(self, name: str, ref: str, into: str) -> str:
+        what = f"git cannot fetch {name} from {without_password(self.remote)}"
         hint = "check git.remote and git.branch, and that this user may read the repository"
         options = ("--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--quiet", "--end-of-options")
-        self._git(what, hint, "fetch", *options, self.remote, spec)
-        return self._git(what, hint, "rev-parse", "--verify", f"{tracked}^{{commit}}")
+        self._git(what, hint, "fetch", *options, self.remote, f"+{ref}:{into}")
+        return self._git(what, hint, "rev-parse", "--verify", f"{into}^{{commit}}")
 
     def lay_out(self, commit: str, in_use: Collection[Path] = ()) -> Path:
-        """The folder that holds exactly the files of `commit`. Older checkouts are removed but for the newest few and
-        those that folders `in_use` are in.
+        """The folder that holds exactly the files of `commit` (or of a tree). Older checkouts are removed but for
+        the newest few and those that folders `in_use` are in.
         """
         if not COMMIT.fullmatch(commit):
             raise SaoError(f"{commit!r} is not a commit id")
@@ -205,6 +228,22 @@ class Checkout:
             with self._lock:
                 self._running = None
         return process.returncode, _text(out), _text(said)
+
+
+class LocalCheckout(Checkout):
+    """Commits of a repository on this machine, whose git directory is `git_dir`, laid out below `folder` without
+    touching it.
+    """
+
+    def __init__(self, git_dir: Path, folder: Path) -> None:
+        super().__init__(str(git_dir.resolve()), "main", folder)
+        self.mirror, self._ready = git_dir.resolve(), True
+        self._env |= {"GIT_DIR": str(self.mirror), "GIT_OBJECT_DIRECTORY": str(self.mirror / "objects")}
+
+    def commit(self, name: str) -> str:
+        """The id of the commit that `name` names. Raises SaoError."""
+        options = ("rev-parse", "--verify", "--quiet", "--end-of-options")
+        return self._git(f"there is no commit {name}", "name one as git does", *options, f"{name}^{{commit}}")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

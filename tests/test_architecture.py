@@ -62,6 +62,7 @@ SHELL = (
     "hooks",
     "identify",
     "jobs",
+    "preview",
     "scenario",
     "service",
     "simulate",

@@ -20,6 +20,7 @@ WATCH_EXAMPLES = """  sao-events watch                                a saved fi
   sao-events watch --target dev"""
 HOOKS_EXAMPLES = """  sao-events hooks install --repo /srv/git/shop.git       a bare repository: at each push
   sao-events hooks install                                this clone: at each commit, merge and checkout
+  sao-events hooks install --without pre-push             no preview before a push
   sao-events hooks install --url http://etl:8181 --token-file token
   sao-events hooks uninstall --repo /srv/git/shop.git"""
 
@@ -41,6 +42,13 @@ def _declare_hooks(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     what = hooks.add_subparsers(dest="hook", required=True, metavar="install|uninstall")
     install = add_command(
         what, "install", hooks_install, "install the hooks; those that stood there run first", HOOKS_EXAMPLES
+    )
+    install.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="HOOK",
+        help="but not this one, pre-push for example; repeatable",
     )
     install.add_argument("--url", metavar="URL", help="call a service elsewhere instead of appending to the log here")
     install.add_argument("--token-file", metavar="PATH", help="the file with its bearer token")
@@ -107,8 +115,28 @@ def hooks_install(context: Context) -> int:
 
     args = context.args
     token = Path(args.token_file) if args.token_file else None
-    files = hooks.install(Path(args.repo), state_dir=context.config.state_dir, url=args.url, token_file=token)
+    config, repository = context.config, Path(args.repo)
+    files = hooks.install(
+        repository,
+        state_dir=config.state_dir,
+        url=args.url,
+        token_file=token,
+        without=args.without,
+        options=_options(args, config),
+    )
+    if hooks.hooks_folder(repository).shared:
+        context.out.aside(
+            f"core.hooksPath is {files[0].parent if files else ''}: there they act for {repository} alone"
+        )
     return _files(context, "installed", files)
+
+
+def _options(args: argparse.Namespace, config: Config) -> list[str]:
+    """The global options, but for the state folder, that lead to the same configuration from any folder."""
+    project = config.dbt.project_dir if config.git is None else None
+    given = [("--config", config.path), ("--project-dir", project), ("--profiles-dir", args.profiles_dir)]
+    found = [part for flag, path in given if path for part in (flag, str(Path(path).absolute()))]
+    return [*found, *(["--target", args.target] if args.target else [])]
 
 
 def hooks_uninstall(context: Context) -> int:
