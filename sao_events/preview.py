@@ -1,14 +1,14 @@
 """What code that is not in force would build and reuse: parsed by a dbt of its own, planned against what is on record.
 
-Nothing is recorded and nothing is built. Parsing renders the Jinja of the code, without a warehouse; secrets that this
-service is told are kept from it.
+Nothing is recorded and nothing is built. Parsing renders the Jinja of the code, without a warehouse.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,38 @@ from sao_events import report
 from sao_events.builds import dbt_settings
 from sao_events.config import Config
 from sao_events.deploy import with_sources
+from sao_events.identify import recognised
+from sao_events.identity import Rendered
 from sao_events.plan import plan
+from sao_events.ports import Store
 from sao_events.project import Project
 from sao_events.report import View
 
 MASK = "DBT_ENV_SECRET_"  # https://docs.getdbt.com/reference/dbt-jinja-functions/env_var: for credentials alone
 
 
-def parse(config: Config, folder: Path, files: Path) -> Project:
-    """The project in `folder`, parsed by a dbt of its own, which keeps its files in `files`.
+def parse(config: Config, store: Store, folder: Path, files: Path, *, trusted: bool) -> Project:
+    """The project in `folder`, parsed by a dbt of its own, which keeps its files in `files`; its code is compared with
+    what the store knows. Code that is not `trusted` is parsed without the secrets of the environment, and not
+    compiled: each edit of it counts as a change.
 
     Raises DbtError, GraphError, PolicyError or SaoError where it would be refused.
     """
     from sao_events import dbt
 
-    settings = replace(dbt_settings(config, folder), state_dir=files, env=masked(config), runner="subprocess")
+    settings = replace(dbt_settings(config, folder), state_dir=files, runner="subprocess")
+    if not trusted:
+        settings = replace(settings, env=masked(config))
     if settings.profiles_dir is None and _only_in(config.dbt.project_dir, folder, "profiles.yml"):
         settings = replace(settings, profiles_dir=config.dbt.project_dir)
-    return with_sources(dbt.load(settings, config.settings.default_config).project, config.sources)
+    with closing(dbt.open_builder(settings)) as builder:
+        parsed = builder.load(config.settings.default_config).project
+        known = recognised(parsed, store, builder.render if trusted else _not_compiled)
+    return with_sources(known, config.sources)
+
+
+def _not_compiled(names: Collection[str], twice: Collection[str]) -> Mapping[str, Rendered]:
+    return {}
 
 
 def preview(view: View, project: Project, commit: str) -> dict[str, Any]:

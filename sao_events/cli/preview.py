@@ -40,8 +40,8 @@ def preview(context: Context) -> int:
     folder = checkout.lay_out(commit) / (config.git.subdir if config.git else _below(config.dbt.project_dir, top))
     if config.git is None:
         previews.bring_packages(config, folder)
-    project = previews.parse(config, folder, files)
     with opened(config) as record:
+        project = previews.parse(config, record.store, folder, files, trusted=True)
         found = previews.preview(record.view(context), project, commit)
     if context.out.as_json:
         context.out.json(found)
