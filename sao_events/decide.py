@@ -1,6 +1,6 @@
 """The decision: for every node build, reuse, wait or blocked, with the reason and the evidence.
 
-`_rules` is the contract, read from top to bottom; the first rule that applies wins. `plan.decide` takes it over a
+`rules` is the contract, read from top to bottom; the first rule that applies wins. `plan.decide` takes it over a
 whole graph. Sources: semantics sections 2 and 3, which follow dbt's state-aware orchestration and dbt State, and name
 where they go beyond. Pure: time comes in as an argument.
 """
@@ -249,7 +249,7 @@ def decide_node(look: Look, name: str) -> Decision:
     node = look.graph.nodes[name]
     if not node.built:
         return VIEW_UNCHANGED
-    decision = _rules(look, node)
+    decision = rules(look, node)
     if decision.action is Action.build:
         lacking = look.lacking(name)
         if lacking:
@@ -258,7 +258,8 @@ def decide_node(look: Look, name: str) -> Decision:
     return decision
 
 
-def _rules(look: Look, node: Node) -> Decision:
+def rules(look: Look, node: Node) -> Decision:
+    """What is to happen with a node that dbt builds, were all its upstreams ready: the first rule that applies."""
     state, upstreams = look.state(node.id), look.graph.upstreams[node.id]
     baseline = state.baseline
 

@@ -45,6 +45,7 @@ class Engine:
         self.store, self.builder, self.clock, self.settings = store, builder, clock, settings
         self.world = world or World()
         self.project: Project | None = None
+        self._project: str | None = None
         self.runs: dict[str, ActiveRun] = {}
         self.standing = Standing()
         self.decisions: Mapping[str, Decision] = {}
@@ -110,8 +111,9 @@ class Engine:
             self._asks = [] if self.world.project is None else [recorded.at]
         elif isinstance(event, ASKS):
             self._asks.append(recorded.at + self.settings.settle)
-        if isinstance(event, (e.ProjectLoaded, e.EngineStarted)) and self.world.project is not None:
-            self.project = self._read_project(self.store.get_project(self.world.project))
+        if self.world.project not in (None, self._project):
+            self.project = self._read_project(self.store.get_project(str(self.world.project)))
+            self._project = self.world.project
 
     # Runs
 

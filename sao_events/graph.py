@@ -145,6 +145,11 @@ class Graph:
                 found.add(node.id)
         return frozenset(found)
 
+    @cached_property
+    def lazy(self) -> tuple[str, ...]:
+        """The nodes that are built for new data only when a reader is due."""
+        return tuple(node.id for node in self.nodes.values() if node.policy.lazy)
+
     def counted(self, name: str) -> tuple[str, ...]:
         """The upstreams that `updates_on: all` of the node waits for; none where it has `any`."""
         if self.nodes[name].policy.updates_on != "all":
@@ -192,6 +197,11 @@ class Graph:
         return {
             name: of for name, tests in self.tests_of.items() if (of := tuple(test for test in tests if test in free))
         }
+
+    @cached_property
+    def test_position(self) -> dict[str, int]:
+        """The place of each test among all."""
+        return {name: place for place, name in enumerate(self.tests)}
 
     def is_transparent(self, name: str) -> bool:
         """Whether `name` is a view or an ephemeral model (sources are not)."""

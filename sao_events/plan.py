@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass
 
 from sao_events import checks
-from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node, earliest
+from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node, earliest, rules
 from sao_events.events import Observed
 from sao_events.evolve import succeeded
 from sao_events.falling import replaced
@@ -68,6 +68,42 @@ def plan(
     return Plan(nodes, tests, look.decisions)
 
 
+def part(
+    graph: Graph, world: World, settings: Settings, now: float, only: Collection[str], job: Job | None = None
+) -> Look:
+    """The pass of `plan` with `only`, over these nodes and no more of what they are built from than their decisions
+    depend on. What else is asked for can be added with `decide_also`.
+    """
+    look = Look(graph, world, settings, now, job)
+    if graph.lazy:
+        held = held_back(graph, world, settings, now, job=job, only=only)
+        return _pass(look, held, _within(graph, only), (), only)
+    for name in graph.sort(only):
+        decide_also(look, _depends(look, name))
+        look.fallen.update(dict.fromkeys(take(look, name, (), only), name))
+    return look
+
+
+def decide_also(look: Look, names: Iterable[str]) -> None:
+    """Decide `names` where that was not done, and before them what their decisions depend on."""
+    stack, opened = list(names), set[str]()
+    while stack:
+        name = stack[-1]
+        before = [up for up in _depends(look, name) if up not in look.decisions] if name not in opened else []
+        opened.add(name)
+        stack.extend(before)
+        if not before and stack.pop() not in look.decisions:
+            look.decisions[name] = decide_node(look, name)
+
+
+def _depends(look: Look, name: str) -> list[str]:
+    """The upstreams whose decisions matter for a node: whether they are ready, where it would be built or is a view."""
+    node = look.graph.nodes[name]
+    if not node.transparent and rules(look, node).action is not Action.build:
+        return []
+    return [up for up in look.graph.upstreams[name] if up in look.graph.nodes]
+
+
 def held_back(
     graph: Graph,
     world: World,
@@ -81,7 +117,7 @@ def held_back(
     """Lazy nodes with new data for which no reader is due even if they were built (rule 11), with the instant at
     which one is.
     """
-    if not any(node.policy.lazy for node in graph.nodes.values()):
+    if not graph.lazy:
         return {}
     within = _within(graph, only)
     look = _pass(Look(graph, world, settings, now, job), {}, within, claimed, only)

@@ -94,7 +94,7 @@ class _Kept:
 
     def plan(self) -> Plan:
         """The plan as it stands."""
-        tests = sorted(self.tests, key=self.reach.place_of_test.__getitem__)
+        tests = sorted(self.tests, key=self.graph.test_position.__getitem__)
         return Plan(tuple(self.graph.sort(self.final.look.assumed)), tuple(tests), self.final.look.decisions)
 
     def _due(self, written: set[str], moved: frozenset[str]) -> set[str]:
@@ -244,7 +244,6 @@ class _Reach:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.place_of_test = {name: place for place, name in enumerate(graph.tests)}
         self.alone = {test for tests in graph.tests_of_unbuilt.values() for test in tests}
         self._folding: dict[str, list[str]] = {}
         self._tests: dict[str, list[str]] = {}
@@ -255,10 +254,9 @@ class _Reach:
         for test in graph.tests.values():
             for seen in checks.looked_at(graph, test):
                 self._tests.setdefault(seen, []).append(test.id)
-        for node in graph.nodes.values():
-            if node.policy.lazy:
-                for name in (node.id, *data_readers(graph, node.id)):
-                    self.lazy.setdefault(name, []).append(node.id)
+        for lazy in graph.lazy:
+            for name in (lazy, *data_readers(graph, lazy)):
+                self.lazy.setdefault(name, []).append(lazy)
 
     def readers(self, name: str) -> set[str]:
         """Who looks at the node or source: its readers, and through views theirs."""

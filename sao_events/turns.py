@@ -6,14 +6,14 @@ waits for a node that another run is building, both to build it and to read it, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sao_events import checks
 from sao_events.decide import Action, Decision, Look
 from sao_events.graph import Graph
 from sao_events.lineage import Code
-from sao_events.plan import Plan, plan
+from sao_events.plan import decide_also, part
 from sao_events.policy import Settings
 from sao_events.ports import Piece
 from sao_events.state import Job, World
@@ -104,24 +104,42 @@ def next_turn(
     nodes, else as much as holds together.
     """
     gone = {name for name in run.nodes if name not in graph.nodes}
-    fresh = plan(graph, world, settings, now, job=run.job, only=run.nodes - gone)
-    turn = _Turn(run, graph, world, others, fresh, gated)
+    tests = sorted(run.tests & graph.tests.keys(), key=graph.test_position.__getitem__)
+    look = Look(graph, world, settings, now, run.job)
+    look.decisions = _decided(run, graph, world, settings, now, run.nodes - gone, tests)
+    turn = _Turn(run, graph, world, others, look.decisions, gated)
     for name in graph.sort(run.nodes - gone):
         turn.consider(name)
-    look = Look(graph, world, settings, now, run.job)
-    look.decisions = fresh.decisions
-    for test in (name for name in graph.tests if name in run.tests):
+    for test in tests:
         turn.consider_test(test, look)
     return Turn(
-        turn.pieces(), turn.dropped | gone, turn.dropped_tests | (run.tests - graph.tests.keys()), fresh.decisions
+        turn.pieces(), turn.dropped | gone, turn.dropped_tests | (run.tests - graph.tests.keys()), look.decisions
     )
+
+
+def _decided(
+    run: ActiveRun, graph: Graph, world: World, settings: Settings, now: float, nodes: set[str], tests: Iterable[str]
+) -> dict[str, Decision]:
+    """The decisions for the nodes of the run, and for what its tests look at among that these are built from."""
+    look = part(graph, world, settings, now, nodes, run.job)
+    seen = {name for test in tests for name in checks.looked_at(graph, graph.tests[test])}
+    beside = (seen & graph.nodes.keys()) - look.decisions.keys()
+    if beside:
+        decide_also(look, graph.sort(beside & graph.ancestors(nodes)))
+    return look.decisions
 
 
 class _Turn:
     def __init__(
-        self, run: ActiveRun, graph: Graph, world: World, others: Collection[ActiveRun], fresh: Plan, gated: bool
+        self,
+        run: ActiveRun,
+        graph: Graph,
+        world: World,
+        others: Collection[ActiveRun],
+        decisions: Mapping[str, Decision],
+        gated: bool,
     ) -> None:
-        self.run, self.graph, self.world, self.fresh, self.gated = run, graph, world, fresh, gated
+        self.run, self.graph, self.world, self.decisions, self.gated = run, graph, world, decisions, gated
         self.building = set[str]().union(*(other.building() for other in others))
         self.busy = self.building.union(*(other.untested(graph) for other in others))
         self.in_flight = run.building()
@@ -141,7 +159,7 @@ class _Turn:
             return  # a view that another run reads would be gone from under it
         if self._untested(name, before):
             return
-        if self.fresh.decisions[name].action is Action.build:
+        if self.decisions[name].action is Action.build:
             self.taken.append(name)
         else:
             self.dropped.add(name)
@@ -183,8 +201,11 @@ class _Turn:
         gating = [self.graph.tests[test] for test in pending if test in self.graph.tests]
         if not any(seen.intersection(test.reads) for test in gating):
             return False
-        above = self.graph.ancestors(before) | self.graph.sources.keys()
-        return any(seen.intersection(test.reads) and above.issuperset(test.reads) for test in gating)
+        above = self.graph.ancestors(before)
+        return any(
+            seen.intersection(test.reads) and all(name in above or name in self.graph.sources for name in test.reads)
+            for test in gating
+        )
 
 
 def waits_on(graph: Graph, name: str) -> set[str]:
