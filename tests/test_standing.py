@@ -12,16 +12,18 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from sao_events import engine, plan, turns
+from sao_events import events as e
 from sao_events.decide import Look
 from sao_events.evolve import evolve
 from sao_events.graph import Graph
-from sao_events.nodes import Node
-from sao_events.policy import Settings, read_policy
+from sao_events.nodes import Node, Source, Test
+from sao_events.policy import Quorum, Settings, read_policy
 from sao_events.scenario import parse_scenarios
 from sao_events.standing import Standing
 from sao_events.state import Job, World
 from tests.histories import histories
 from tests.laws import History
+from tests.record import Record, node
 
 MANY = 20 if os.environ.get("SAO_NIGHTLY") else 1
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -111,3 +113,70 @@ def other_policies(graph: Graph, chance: Random, lazy: bool) -> Graph:
 
     nodes = [changed(node) for node in graph.nodes.values()]
     return Graph(nodes, graph.sources.values(), graph.tests.values(), graph.adapter)
+
+
+@settings(max_examples=400 * MANY, deadline=None, print_blob=True, suppress_health_check=CALM)
+@given(st.integers(0, 2**32))
+def test_whatever_is_recorded_it_stands_as_decided_anew(seed: int) -> None:
+    chance = Random(seed)
+    record, standing = random_record(chance), Checked()
+    nodes = [node.id for node in record.graph.nodes.values() if node.built]
+    for _ in range(30):
+        happen(record, chance, nodes)
+        record.at(record.hour + chance.choice((0.0, 0.0, 0.0, 0.0002, 0.1, 0.5, 2.0)))
+        if chance.random() < 0.7:
+            claimed = chance.sample(nodes, chance.choice((0, 0, 0, 1, min(3, len(nodes)))))
+            standing.plan(record.graph, record.world, record.settings, record.now, claimed)
+
+
+def happen(record: Record, chance: Random, nodes: list[str]) -> None:
+    """Something is recorded, or the settings or the graph are others."""
+    name, tests = chance.choice(nodes), list(record.graph.tests)
+    match chance.choice("lllllllbbbbbbbbbbffttttttttdcse"):
+        case "l":
+            record.land(chance.choice(list(record.graph.sources)))
+        case "b":
+            run = record.start(name)
+            record.hour += chance.choice((0.0, 0.2, 1.5))
+            record.add(e.NodeBuilt(run, name, 1.0, same_content=chance.random() < 0.2), e.RunFinished(run, "success"))
+        case "f":
+            run = record.start(name)
+            record.add(chance.choice((e.NodeFailed(run, name), e.BuildInterrupted(run, name), e.EngineStarted())))
+        case "t" if tests:
+            record.test(chance.choice(tests), chance.choice(("pass", "fail", "fail", "warn")))
+        case "d":
+            record.drop(name)
+        case "c":
+            record.clear(*chance.choice(((name,), (name,), ())))
+        case "s" if chance.random() < 0.3:
+            record.settings = replace(record.settings, attempts=chance.randrange(3))
+        case "e" if chance.random() < 0.3:
+            adapter = record.graph.adapter
+            graph = record.edit(name, f"text {chance.random()}").graph
+            record.graph = Graph(graph.nodes.values(), graph.sources.values(), graph.tests.values(), adapter)
+        case _:
+            pass
+
+
+def random_record(chance: Random) -> Record:
+    """A project of some ten nodes, most of it built, with tests on all kinds of things."""
+    kinds = ("table", "table", "incremental", "view", "view", "ephemeral")
+    things: list[Node | Source | Test] = [Source(f"s{n}", f"s{n}", empty=chance.random() < 0.2) for n in range(3)]
+    for number in range(chance.randrange(3, 12)):
+        reads = [thing.id for thing in chance.sample(things[-6:], chance.choice((1, 1, 2, 3)))]
+        quorum: Quorum = chance.choice(("any", "any", "all"))
+        made = node(f"n{number}", *reads, kind=chance.choice(kinds), every=chance.choice((0, 0, 1, 3)), on=quorum)
+        things.append(made)
+    names = [thing.id for thing in things]
+    on = [tuple(chance.sample(names, chance.choice((1, 1, 2)))) for _ in range(chance.randrange(6))]
+    things += [Test(f"t{number}", f"t{number}", reads) for number, reads in enumerate(on)]
+    code = chance.choice(("immediate", "after_window"))
+    record = Record(*things, node("last", "n0"), attempts=1, backoff=1800.0, code_changes=code)
+    other = other_policies(record.graph, chance, chance.random() < 0.5)
+    adapter = chance.choice(("duckdb", "postgres"))
+    record.graph = Graph(other.nodes.values(), other.sources.values(), other.tests.values(), adapter)
+    record.at(1.0).land("s0", "s1", "s2")
+    for name in (name for name, it in record.graph.nodes.items() if it.built):
+        if chance.random() < 0.95:
+            record.build(name)
+    return record.at(record.hour + 1.0)
