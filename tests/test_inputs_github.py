@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sao_events.errors import UsageError
 from sao_events.events import CodePushed
-from sao_events.inputs.delivery import FORM, JSON, Message, Push, Repository, Said, Unverified
+from sao_events.inputs.delivery import FORM, FORM_LIMIT, JSON, Message, Push, Repository, Said, Unverified
 from sao_events.inputs.git import is_commit, is_nothing, is_ref, read_hint
 from sao_events.inputs.github import PROVIDER
 from sao_events.inputs.remote import wanted
@@ -217,6 +217,7 @@ def test_other_media_types_are_refused(kind: str | None) -> None:
         b"payload=\xff",
         b"&".join(b"a%d=1" % number for number in range(100)),
         b"payload=not+json",
+        b"payload=" + b"%41" * (FORM_LIMIT // 3),
     ],
 )
 def test_a_form_without_one_payload_is_malformed(form: bytes) -> None:

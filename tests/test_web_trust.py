@@ -294,6 +294,13 @@ def test_a_message_of_25_mb_is_read_and_one_more_is_not(tmp_path: Path) -> None:
     assert service.store.last() == 1
 
 
+def test_a_large_form_is_refused_before_it_is_taken_apart(client: httpx.Client, service: Service) -> None:
+    body = b"payload=" + b"%41" * 1_500_000
+    headers = senders.headers("gitea", secret_of("gitea"), body) | {"content-type": senders.FORM}
+    assert "form" in refused(client.post("/webhooks/gitea", content=body, headers=headers), 400)
+    assert service.store.last() == 0
+
+
 def test_only_so_much_is_held_of_all_that_is_sent() -> None:
     room = Room(10)
     room.take(6)

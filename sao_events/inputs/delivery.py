@@ -21,6 +21,7 @@ from sao_events.ports import Draft
 Kind: TypeAlias = Literal["git", "data"]
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 GIT_LIMIT = 25_000_000  # what GitHub and GitLab send at most
+FORM_LIMIT = 3_000_000  # to take a form apart costs many times its size, and some must be before it is verified
 PATHS = 100  # of the files in a push, so many are kept for the record
 
 
@@ -157,6 +158,9 @@ def payload_of(message: Message) -> bytes:
     if kind != FORM:
         hint = "set the webhook's content type to application/json"
         raise UnknownForm("the body is neither JSON nor a form", hint=hint)
+    if len(message.body) > FORM_LIMIT:
+        hint = "set the webhook's content type to application/json"
+        raise Malformed(f"a form of more than {FORM_LIMIT} bytes is not read", hint=hint)
     try:
         fields = parse_qsl(message.body.decode("ascii"), strict_parsing=True, max_num_fields=8, errors="strict")
         [payload] = [value for name, value in fields if name == "payload"]

@@ -141,9 +141,9 @@ class Webhooks:
             raise Problem(401, error.message, hint=error.hint) from None
 
     async def _proof(self, hook: Hook, secrets: Sequence[str], message: Message) -> str:
-        if not hook.provider.remote:
+        if not hook.provider.remote and len(message.body) < LARGE:
             return hook.provider.verify(secrets, message, self.backend.clock.now())
-        async with self._looking_up:
+        async with self._looking_up if hook.provider.remote else self._large:
             return await asyncio.to_thread(hook.provider.verify, secrets, message, self.backend.clock.now())
 
     async def _read(self, hook: Hook, message: Message, now: float) -> Said:
