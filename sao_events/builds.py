@@ -197,4 +197,5 @@ def dbt_settings(config: Config, folder: Path | None = None) -> DbtSettings:
         threads=dbt.threads,
         grace=dbt.grace,
         aggregate=config.settings.aggregate_tests,
+        columns=config.settings.prove_tests,
     )

@@ -19,6 +19,7 @@ from sao_events.plan import attempt, drops, observe, plan
 from sao_events.policy import Settings
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 from sao_events.project import Project, project_from_bytes
+from sao_events.proving import Proving
 from sao_events.standing import Standing
 from sao_events.state import Job, World
 from sao_events.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on
@@ -46,6 +47,7 @@ class Engine:
         self.world = world or World()
         self.project: Project | None = None
         self._project: str | None = None
+        self.proving: Proving | None = None
         self.runs: dict[str, ActiveRun] = {}
         self.standing = Standing()
         self.decisions: Mapping[str, Decision] = {}
@@ -114,6 +116,10 @@ class Engine:
         if self.world.project not in (None, self._project):
             self.project = self._read_project(self.store.get_project(str(self.world.project)))
             self._project = self.world.project
+            self.proving = Proving(self.project.graph, self.world, self._text)
+
+    def _text(self, digest: str) -> str | None:
+        return self.store.get_texts([digest]).get(digest)
 
     # Runs
 
@@ -195,17 +201,33 @@ class Engine:
     ) -> None:
         assert self.project is not None
         assert self.world.project is not None
+        assert self.proving is not None
+        tests, proven, hoped = self.proving.split(run, self.settings, nodes, tests)
+        for test in proven:
+            self._prove(run, test, self.proving)
+        if not (nodes or tests):
+            return
         run.pieces += 1
         refresh = run.job is not None and run.job.full_refresh
         piece = Piece(f"{run.id}.{run.pieces}", run.id, nodes, tests, self.world.project, refresh)
         graph = self.project.graph
         outside = {name for node in nodes for name in (*graph.upstreams[node], *graph.feeds[node])}
-        for test in tests:
+        outside |= {name for name in graph.looked_at(nodes) if name in graph.sources or graph.nodes[name].built}
+        for test in (*tests, *hoped):
             outside.update(name for read in graph.tests[test].reads for name in (read, *graph.behind(read)))
         stands = as_it_stands(graph, self.world, outside.difference(nodes))
         reasons = {name: decisions[name] for name in nodes}
-        run.flights[piece.id] = Flight(piece, graph, *stands, reasons, set(nodes), set(tests))
+        run.flights[piece.id] = Flight(piece, graph, *stands, reasons, set(nodes), set(tests), set(hoped))
         self.builder.start(piece, self.project)
+
+    def _prove(self, run: ActiveRun, test: str, proving: Proving | None) -> None:
+        """Record a test as proven; where it is not, it has its turn as any other."""
+        finished = proving.finished(run, test) if proving is not None else None
+        if finished is not None:
+            self._append(finished)
+        elif not run.stopped:
+            run.unproven.add(test)
+            run.tests.add(test)
 
     def _finish(self, run: ActiveRun, status: str, message: str | None) -> None:
         del self.runs[run.id]
@@ -292,7 +314,12 @@ class Engine:
         words = report.words or report.status
         if report.status == "success":
             run.built.add(report.node)
-            self._append(e.NodeBuilt(run.id, report.node, report.seconds, report.same_content, words, report.message))
+            columns = report.columns if report.columns != self.world.node(report.node).columns else {}
+            took, same = report.seconds, report.same_content
+            self._append(e.NodeBuilt(run.id, report.node, took, same, words, report.message, columns))
+            proving = self.proving if self.proving and self.proving.graph is flight.graph else None
+            for test in self.proving.due(run, flight) if self.proving else ():
+                self._prove(run, test, proving)
         elif report.status == "error":
             run.failed = True
             self._append(e.NodeFailed(run.id, report.node, report.message, report.seconds, words))

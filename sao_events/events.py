@@ -19,7 +19,8 @@ from sao_events.lineage import Code
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What a build saw before it started: its own fingerprint (and the `parts` it is made of), the data version of
-    every feed, the code of every upstream, and how often the node had been cleared and dropped.
+    every feed, the code of every upstream, how often the node had been cleared and dropped, and how often each node
+    that it looks at, one behind a view too, had been built.
     """
 
     fingerprint: str
@@ -28,6 +29,7 @@ class Observed:
     clears: int = 0
     drops: int = 0
     parts: Mapping[str, str] = field(default_factory=dict)
+    builds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,9 @@ class BuildStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class NodeBuilt(Event):
-    """The build succeeded; `seconds` is what dbt measured, `same_content` whether the stored rows are as they were."""
+    """The build succeeded; `seconds` is what dbt measured, `same_content` whether the stored rows are as they were.
+    `columns` are those of the relation with their types in the warehouse, where they were seen and are not as before.
+    """
 
     run: str
     node: str
@@ -191,6 +195,7 @@ class NodeBuilt(Event):
     same_content: bool = False
     status: str = "success"
     message: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +220,8 @@ class BuildInterrupted(Event):
 @dataclass(frozen=True, slots=True)
 class TestFinished(Event):
     """A test's outcome: `pass`, `warn`, `fail` or `error`. `seen` is the position of everything it looked at,
-    `versions` the data versions behind it; `fails` are the nodes that count as failed by it.
+    `versions` the data versions behind it; `fails` are the nodes that count as failed by it. Where it was not run but
+    proven to pass, `proven` is the chain of the proof.
     """
 
     __test__: ClassVar[bool] = False
@@ -229,6 +235,7 @@ class TestFinished(Event):
     fails: tuple[str, ...] = ()
     message: str | None = None
     seconds: float = 0.0
+    proven: tuple[str, ...] = ()
 
 
 EVENTS: dict[str, type[Event]] = {
@@ -323,4 +330,5 @@ def _code_of(text: str) -> Code:
 def _observed(body: Mapping[str, Any]) -> Observed:
     codes = {name: _code(value) for name, value in body.get("codes", {}).items()}
     counts = body.get("clears", 0), body.get("drops", 0)
-    return Observed(body["fingerprint"], body.get("versions", {}), codes, *counts, body.get("parts", {}))
+    fingerprint, versions = body["fingerprint"], body.get("versions", {})
+    return Observed(fingerprint, versions, codes, *counts, body.get("parts", {}), body.get("builds", {}))

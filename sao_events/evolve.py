@@ -196,7 +196,8 @@ def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
     if attempt is None:
         return
     state = world.nodes[event.node]
-    world.nodes[event.node] = succeeded(state, attempt, recorded.at, event.seconds, event.same_content)
+    built = succeeded(state, attempt, recorded.at, event.seconds, event.same_content)
+    world.nodes[event.node] = replace(built, columns=event.columns) if event.columns else built
     _answered(world, event.run, event.node)
 
 
@@ -257,7 +258,9 @@ def _lost(world: World, run: str, node: str) -> None:
 
 
 def _test_finished(world: World, recorded: Recorded, event: e.TestFinished) -> None:
-    world.tests[event.test] = TestState(event.status, event.definition, event.seen, recorded.at, event.message)
+    world.tests[event.test] = TestState(
+        event.status, event.definition, event.seen, recorded.at, event.message, event.proven
+    )
     job = _job_of(world, event.run)
     if job is not None:
         world.jobs[job.id] = replace(job, tested=job.tested | {event.test})

@@ -229,5 +229,7 @@ _EVENTS: dict[type[Event], Callable[[Any, Names], str]] = {
     e.NodeBuilt: lambda event, names: f"{_named(event.node, names)} built in {event.seconds:.1f} s",
     e.NodeFailed: lambda event, names: f"{_named(event.node, names)} failed{_message(event.message)}",
     e.BuildInterrupted: lambda event, names: f"{_named(event.node, names)} interrupted",
-    e.TestFinished: lambda event, names: f"test {_named(event.test, names)}: {event.status}{_message(event.message)}",
+    e.TestFinished: lambda event, names: (
+        f"test {_named(event.test, names)}: {'proven' if event.proven else event.status}{_message(event.message)}"
+    ),
 }

@@ -119,7 +119,7 @@ def run_object(find: Find, started: Recorded, alive: int = 0) -> dict[str, Any]:
         "status": finished.status if finished else "interrupted" if started.seq < alive else "running",
         "message": finished.message if finished else None,
         "nodes": _run_nodes(event, log),
-        "tests": {"planned": len(event.tests), **Counter(test.status for test in tests)},
+        "tests": {"planned": len(event.tests), **Counter("proven" if test.proven else test.status for test in tests)},
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from sao_events.claims import Claim
 from sao_events.lineage import Code, Reading
 from sao_events.policy import Policy
 
@@ -33,6 +34,7 @@ class Node:
     """A model, seed or snapshot. `own` is the identity of what it would execute by itself; `reads` are its direct
     parents. `compiled` is the digest of the SQL that dbt makes of it, `again` that of an incremental model once its
     table is there; the store has the texts. They are None where the SQL depends on more than the code, or is none.
+    `verbatim`: its relation holds the rows of that SQL and nothing else.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Node:
     parts: Mapping[str, str] = field(default_factory=dict)
     compiled: str | None = None
     again: str | None = None
+    verbatim: bool = False
 
     @property
     def transparent(self) -> bool:
@@ -75,4 +78,6 @@ class Test:
     severity: str = "error"
     kind: str = ""
     reuse: bool = True
+    prove: bool = True
+    claim: Claim | None = None
     compiled: str | None = None

@@ -35,7 +35,8 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What an environment decides for all its nodes. `settle`, `backoff` in seconds; `default_config` is for nodes
-    that declare nothing. `reuse_tests`: results of tests that stand are kept; `aggregate_tests`: several tests of a
+    that declare nothing. `reuse_tests`: results of tests that stand are kept; `prove_tests`: what
+    follows from other results is not run; `aggregate_tests`: several tests of a
     node are asked in one query.
     """
 
@@ -47,6 +48,7 @@ class Settings:
     max_concurrent_runs: int = 1
     default_config: Mapping[str, Any] = field(default_factory=dict)
     reuse_tests: bool = True
+    prove_tests: bool = True
     aggregate_tests: bool = True
 
 

@@ -187,7 +187,9 @@ class NodeBegan:
 
 @dataclass(frozen=True, slots=True)
 class NodeEnded:
-    """The builder is done with a node: `success`, `error`, `skipped` or `interrupted`; `seconds` of work."""
+    """The builder is done with a node: `success`, `error`, `skipped` or `interrupted`; `seconds` of work, and
+    the columns of the relation with their types, where they were looked at.
+    """
 
     piece: str
     node: str
@@ -196,6 +198,7 @@ class NodeEnded:
     message: str | None = None
     same_content: bool = False
     words: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

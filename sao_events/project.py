@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
+from sao_events.claims import Claim
 from sao_events.graph import Graph
 from sao_events.identity import Inputs
 from sao_events.lineage import Code, Reading, digest
@@ -108,18 +109,24 @@ def _node(node: Node) -> dict[str, Any]:
         "parts": dict(node.parts),
         "compiled": node.compiled,
         "again": node.again,
+        "verbatim": node.verbatim,
     }
     return body | {name: value for name, value in optional.items() if value}
 
 
 def _test(test: Test) -> list[Any]:
     known: list[Any] = [test.id, test.name, list(test.reads), test.own, test.severity, test.kind]
-    rest = ({} if test.reuse else {"reuse": False}) | ({"compiled": test.compiled} if test.compiled else {})
+    claim = list(astuple(test.claim)) if test.claim else None
+    optional = {"reuse": test.reuse, "prove": test.prove, "compiled": test.compiled, "claim": claim}
+    rest = {name: value for name, value in optional.items() if value not in (None, True)}
     return [*known, rest] if rest else known
 
 
 def _read_test(body: list[Any]) -> Test:
     rest = body.pop() if isinstance(body[-1], dict) else {}
+    if claim := rest.get("claim"):
+        relation, kind, column, values, to, field_ = claim
+        rest["claim"] = Claim(relation, kind, column, tuple(values), to, field_)
     return Test(body[0], body[1], tuple(body[2]), *body[3:], **rest)
 
 
@@ -151,4 +158,5 @@ def _read_node(body: Mapping[str, Any]) -> Node:
         body.get("parts", {}),
         body.get("compiled"),
         body.get("again"),
+        body.get("verbatim", False),
     )

@@ -21,6 +21,7 @@ from sao_events.history import Causes, Find, builds, event_object, iso, plain, r
 from sao_events.plan import Plan, decide
 from sao_events.policy import Settings
 from sao_events.project import Project
+from sao_events.proven import said
 from sao_events.state import Held, Landed, SourceState, World
 
 __all__ = [
@@ -168,11 +169,32 @@ def failing_tests(view: View) -> list[dict[str, Any]]:
     found = []
     for test in view.project.graph.tests.values() if view.project else ():
         state = view.world.tests.get(test.id)
-        if view.project is not None and state is not None and state.status != "pass":
-            stands = checks.stands(view.project.graph, view.world, test)
-            seen = {"status": state.status, "message": state.message, "at": iso(state.at), "stands": stands}
-            found.append({"test": test.id, "name": test.name, "reads": list(test.reads), **seen})
+        if state is not None and state.status != "pass":
+            found.append(test_object(view, test.id))
     return found
+
+
+def test_object(view: View, test_id: str) -> dict[str, Any]:
+    """A test with its last result (`status` is None where it has none), whether that `stands`, and how it was `proven`,
+    where it was not run.
+    """
+    assert view.project is not None
+    test, state = view.project.graph.tests[test_id], view.world.tests.get(test_id)
+    stands = checks.stands(view.project.graph, view.world, test)
+    result = (state.status, state.message, iso(state.at), list(state.proven)) if state else (None, None, None, [])
+    seen = dict(zip(("status", "message", "at", "proven"), result, strict=True))
+    return {"test": test.id, "name": test.name, "reads": list(test.reads), **seen, "stands": stands}
+
+
+def why_test(view: View, test_id: str) -> dict[str, Any]:
+    """A test: what it asserts, what it reads and what lies behind that, and its `last` result (`test_object`)."""
+    assert view.project is not None
+    graph = view.project.graph
+    test = graph.tests[test_id]
+    more = {"kind": test.kind, "severity": test.severity, "asserts": said(test.claim) if test.claim else None}
+    last, behind = test_object(view, test_id), list(checks.looked_at(graph, test))
+    named = {key: last.pop(key) for key in ("test", "name", "reads")}
+    return {**header(view), **named, **more, "looks_at": behind, "last": last if last["status"] else None}
 
 
 def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
@@ -187,6 +209,7 @@ def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
         "builds": builds(find, node_id),
         "upstreams": list(graph.upstreams[node_id]),
         "readers": list(graph.readers[node_id]),
+        "tests": [test_object(view, test) for test in graph.tests_of.get(node_id, ())],
     }
 
 

@@ -227,7 +227,7 @@ class Simulation:
             if isinstance(event, e.BuildStarted):
                 timeline.builds.append((recorded.at, event.node, event.reason))
             elif isinstance(event, e.TestFinished):
-                counts[event.test]["run"] += 1
+                counts[event.test]["proven" if event.proven else "run"] += 1
             elif isinstance(event, e.JobFinished):
                 for test in event.reused_tests:
                     counts[test]["reused"] += 1

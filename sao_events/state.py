@@ -60,7 +60,7 @@ class NodeState:
     cleared and seen missing. `code` is what readers see of its last build, `built_code` what it was built with (they
     differ after a build that left the content as it was). `running` is the attempt under way, `last` the latest
     attempt. `interrupted`: an attempt was lost since the last successful build, and other rows may stand unrecorded;
-    `doubtful`: written by other code than `built_code`.
+    `doubtful`: written by other code than `built_code`. `columns` are those of the relation, with their types.
     """
 
     version: int = 0
@@ -76,6 +76,7 @@ class NodeState:
     last: Attempt | None = None
     interrupted: bool = False
     doubtful: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cleared(self) -> bool:
@@ -126,7 +127,9 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class TestState:
-    """The last outcome of a test, of which definition, over which positions, and when."""
+    """The last outcome of a test, of which definition, over which positions, and when; how it was proven, where it was
+    not run.
+    """
 
     __test__ = False
 
@@ -135,6 +138,7 @@ class TestState:
     seen: Mapping[str, int]
     at: float
     message: str | None = None
+    proven: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from sao_events.state import Job, World
 @dataclass(slots=True)
 class Flight:
     """A piece that the builder has: what it saw of everything outside itself when it was handed over, and why each
-    node is built.
+    node is built. `hoped` are tests that it does not run: they are expected to be proven.
     """
 
     piece: Piece
@@ -33,12 +33,13 @@ class Flight:
     decisions: dict[str, Decision]
     open_nodes: set[str]
     open_tests: set[str]
+    hoped: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class ActiveRun:
     """What is left of a run: nodes and tests that have not had their turn, pieces with the builder, and what came of
-    the rest.
+    the rest. `unproven` are tests whose proof did not hold.
     """
 
     id: str
@@ -50,6 +51,7 @@ class ActiveRun:
     failed: bool = False
     stopped: tuple[str, str | None] | None = None
     pieces: int = 0
+    unproven: set[str] = field(default_factory=set)
 
     def stop(self, status: str, message: str | None = None) -> None:
         """Nothing of what is left has its turn; the run ends with `status` when the builder has ended its pieces."""
@@ -72,7 +74,7 @@ class ActiveRun:
 
     def untested(self, graph: Graph) -> set[str]:
         """Nodes that the run has built and whose tests, with all that they look at there, have yet to end."""
-        pending = self.tests.union(*(flight.open_tests for flight in self.flights.values()))
+        pending = self.tests.union(*(flight.open_tests | flight.hoped for flight in self.flights.values()))
         owed, found = self.unfinished(), set[str]()
         for test in (graph.tests[name] for name in pending if name in graph.tests):
             if owed.isdisjoint(seen := checks.looked_at(graph, test)):
@@ -143,7 +145,7 @@ class _Turn:
         self.building = set[str]().union(*(other.building() for other in others))
         self.busy = self.building.union(*(other.untested(graph) for other in others))
         self.in_flight = run.building()
-        self.tests_in_flight = {name for flight in run.flights.values() for name in flight.open_tests}
+        self.tests_in_flight = {name for flight in run.flights.values() for name in flight.open_tests | flight.hoped}
         self.taken: list[str] = []
         self.taken_tests: list[str] = []
         self.dropped: set[str] = set()

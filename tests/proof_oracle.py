@@ -15,7 +15,8 @@ from collections.abc import Mapping
 
 import duckdb
 
-from sao_events.proof import Claim, needs
+from sao_events.claims import Claim
+from sao_events.proof import needs, shape_of
 
 TABLES = {
     "a": {"id": "integer", "k": "integer", "v": "varchar", "s": "varchar", "d": "date", "x": "double"},
@@ -337,7 +338,7 @@ def case(seed: int, counts: Counter[str]) -> list[str]:
     found = []
     for column in outputs:
         for claim in claims(column):
-            options = needs(claim, text, "duckdb", known.get)
+            options = needs(claim, shape_of(text, "duckdb", known.get), "duckdb")
             counts[f"{claim.kind} possible"] += bool(options)
             for option in options:
                 if all(failures(connection, premise) == 0 for premise in option):

@@ -303,7 +303,7 @@ def test_the_page_tells_the_true_defaults(project: Path) -> None:
     told = {
         "http": ("host", "port", "body_limit"),
         "dbt": ("runner", "grace"),
-        "tests": ("reuse", "aggregate"),
+        "tests": ("reuse", "proof", "aggregate"),
         "decisions": ("trigger", "code_changes", "settle", "max_concurrent_runs"),
     }
     lines = [

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from sao_events.proof import Claim, implies, needs, repeatable
+from sao_events.claims import Claim, implies
+from sao_events.proof import needs, repeatable, shape_of
 from tests.proof_oracle import case
 
 COLUMNS: dict[str, dict[str, str | None]] = {
@@ -22,7 +23,7 @@ ALWAYS: list[set[str]] = [set()]
 def proof(kind: str, sql: str, column: str = "x", dialect: str = "duckdb", **more: object) -> list[set[str]]:
     """The alternatives, as texts."""
     claim = Claim("result", kind, column, **more)  # type: ignore[arg-type]
-    found = needs(claim, sql, dialect, lambda relation: COLUMNS.get(relation))  # noqa: PLW0108 (mypy reads no overloads here)
+    found = needs(claim, shape_of(sql, dialect, lambda relation: COLUMNS.get(relation)), dialect)  # noqa: PLW0108 (mypy reads no overloads here)
     return sorted(({f"{c.kind} {c.relation}.{c.column}" for c in option} for option in found), key=sorted)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,6 +41,7 @@ class Followed:
     started: float | None = None
     nodes: dict[str, e.NodeBuilt | e.NodeFailed | e.BuildInterrupted] = field(default_factory=dict)
     tests: dict[str, e.TestFinished] = field(default_factory=dict)
+    reused: tuple[str, ...] = ()
 
     @classmethod
     def begin(cls, store: Store, job: str, config: Config, tell: Tell) -> Followed:
@@ -75,7 +76,7 @@ class Followed:
         elif isinstance(event, e.ProjectRejected):
             self.tell(describe(event, {}))
         elif isinstance(event, e.JobFinished) and event.job == self.job:
-            self.status, self.message = event.status, event.message
+            self.status, self.message, self.reused = event.status, event.message, event.reused_tests
         elif self.run is not None and getattr(event, "run", None) == self.run:
             self._happened(event)
 
@@ -120,9 +121,18 @@ class Followed:
                     "seconds": test.seconds,
                 }
                 | {"message": test.message}
+                | {"reused": False, "proven": list(test.proven)}
                 for test in self.tests.values()
-            ],
+            ]
+            + [self._reused(name, known) for name in self.reused if name not in self.tests],
         }
+
+    def _reused(self, name: str, known: Mapping[str, str]) -> dict[str, Any]:
+        """A test whose result stands: that result."""
+        state = self.world.tests.get(name)
+        result = {"status": state.status, "message": state.message} if state else {"status": None, "message": None}
+        named = {"test": name, "name": known.get(name, name), "seconds": 0.0}
+        return {**named, **result, "reused": True, "proven": list(state.proven) if state else []}
 
     def _failed(self) -> set[str]:
         broken = {name for name, event in self.nodes.items() if not isinstance(event, e.NodeBuilt)}

@@ -193,8 +193,21 @@ def _show(context: Context, answer: Mapping[str, Any]) -> None:
         context.out.table(("node", "status", "seconds", *COLUMNS[1:]), rows)
     for failed in (*answer["nodes"], *answer["tests"]):
         if failed["status"] in ("error", "fail") and failed["message"]:
-            context.out.line(f"{failed['name']}: {failed['message'].strip()}", "red")
+            reused = " (reused)" if failed.get("reused") else ""
+            context.out.line(f"{failed['name']}{reused}: {failed['message'].strip()}", "red")
     context.out.line(f"{answer['status']}: {_statuses(answer)}")
+    if answer["tests"]:
+        context.out.line(f"tests: {_tests(answer)}")
+
+
+def _tests(answer: Mapping[str, Any]) -> str:
+    """How many tests ran, with what result, and how many did not have to."""
+    counts: dict[str, int] = {}
+    for test in answer["tests"]:
+        told = "reused" if test["reused"] else "proven" if test["proven"] else str(test["status"])
+        worse = f" ({test['status']})" if test["reused"] and test["status"] != "pass" else ""
+        counts[told + worse] = counts.get(told + worse, 0) + 1
+    return ", ".join(f"{number} {told}" for told, number in counts.items())
 
 
 def _statuses(answer: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of, span
 from sao_events.cli.project import parse
 from sao_events.cli.record import Record, node_ids, opened
+from sao_events.project import Project
 from sao_events.report import View
 
 STATUS_EXAMPLES = """  sao-events status                     every node: what is decided, why, how old, when next
@@ -20,6 +21,7 @@ STATUS_EXAMPLES = """  sao-events status                     every node: what is
 WHY_EXAMPLES = """  sao-events why orders                 by name, or by dbt's unique_id
   sao-events why orders --at 2h          as it was two hours ago, from the log
   sao-events why orders --at 2026-01-31T03:00:00Z
+  sao-events why unique_orders_order_id  a test: its result, whether it stands, the chain of its proof
   sao-events why orders --json"""
 
 
@@ -29,7 +31,7 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add_command(commands, "status", status, summary, STATUS_EXAMPLES)
     summary = "show why a node is or is not built: the decision, the events behind it, the last builds, when next"
     parser = add_command(commands, "why", why, summary, WHY_EXAMPLES)
-    parser.add_argument("node", metavar="NODE", help="a node's name or unique_id")
+    parser.add_argument("node", metavar="NODE", help="a node's name or unique_id, or a test's")
     parser.add_argument("--at", metavar="TIME", help="as of then: 2h ago is 2h; or 2026-01-31T08:00:00Z")
 
 
@@ -52,13 +54,45 @@ def why(context: Context) -> int:
         else:
             view, find = _view(context, record), record.store.find
         assert view.project is not None
-        [node] = node_ids(view.project, [context.args.node])
-        answer = report.why(view, find, node)
+        test = _test_id(view.project, context.args.node)
+        if test is not None:
+            answer = report.why_test(view, test)
+        else:
+            [node] = node_ids(view.project, [context.args.node])
+            answer = report.why(view, find, node)
     if context.out.as_json:
         context.out.json(answer)
+    elif test is not None:
+        _show_test(context, answer)
     else:
         _show_why(context, answer)
     return 0
+
+
+def _test_id(project: Project, name: str) -> str | None:
+    """The test of that name or id, where no node is called so and it is the only one."""
+    if name in project.graph.tests:
+        return name
+    same = [test.id for test in project.graph.tests.values() if test.name == name]
+    return same[0] if len(same) == 1 and isinstance(report.resolve_node(project, name), list) else None
+
+
+def _show_test(context: Context, answer: Mapping[str, Any]) -> None:
+    """A test: its last result, whether it stands, and how it was proven."""
+    out, last = context.out, answer["last"]
+    out.line(f"{answer['test']} ({answer['kind']}, severity {answer['severity']})", "bold")
+    if answer["asserts"]:
+        out.line(f"  asserts {answer['asserts']}")
+    if last is None:
+        out.line("never run")
+        return
+    told = "proven to pass, not run" if last["proven"] else last["status"]
+    stands = "stands: nothing that it reads has changed since" if last["stands"] else "is out of date"
+    out.line(f"{told} at {clock(seconds_of(last['at']), seconds_of(answer['at']))}; the result {stands}")
+    for step in last["proven"]:
+        out.line(f"  {step}")
+    if last["message"]:
+        out.line(f"  {last['message'].strip()}", "red" if last["status"] in {"fail", "error"} else "yellow")
 
 
 def _view(context: Context, record: Record) -> View:

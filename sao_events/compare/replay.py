@@ -152,7 +152,7 @@ class Replay:
         if isinstance(event, e.BuildStarted):
             seconds = self.trace.durations.of(event.node)
             outcome.builds.append(Build(recorded.at, event.node, event.reason, seconds))
-        elif isinstance(event, e.TestFinished):
+        elif isinstance(event, e.TestFinished) and not event.proven:
             outcome.tests += 1
         elif isinstance(event, e.RunStarted):
             self._runs[event.run] = recorded.at

@@ -81,7 +81,7 @@ def measured(log: Iterable[Recorded]) -> Durations:
         event = recorded.event
         if isinstance(event, e.NodeBuilt):
             nodes.setdefault(event.node, []).append(event.seconds)
-        elif isinstance(event, e.TestFinished):
+        elif isinstance(event, e.TestFinished) and not event.proven:
             tests.setdefault(event.test, []).append(event.seconds)
     return Durations(
         {node: median(seconds) for node, seconds in nodes.items()},

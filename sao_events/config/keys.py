@@ -22,7 +22,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "decisions": ("trigger", "code_changes", "settle", "retries", "max_concurrent_runs", "default"),
     "decisions.retries": ("attempts", "backoff"),
     "decisions.default": ("freshness", "state", "lazy"),
-    "tests": ("reuse", "aggregate"),
+    "tests": ("reuse", "proof", "aggregate"),
     "http": ("host", "port", "body_limit"),
     "data": ("tokens", "empty_loads", "partial_loads", "loads"),
     "data.tokens": ("env", "file", "not_after"),

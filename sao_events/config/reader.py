@@ -104,6 +104,7 @@ class Reader:
             max_concurrent_runs=block.number(self.place, "max_concurrent_runs", 1, least=1),
             default_config=self._default_policy(block),
             reuse_tests=self._flag(tests, "reuse", True),
+            prove_tests=self._flag(tests, "proof", True),
             aggregate_tests=self._flag(tests, "aggregate", True),
         )
 

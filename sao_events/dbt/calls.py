@@ -1,4 +1,6 @@
-"""The calls of dbt's own Python API, each in a process forked for it. With `together`, all that imports dbt."""
+"""The calls of dbt's own Python API, each in a process forked for it. With `seen` and `together`, all that
+imports dbt.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sao_events.dbt import together
+from sao_events.dbt import seen, together
 from sao_events.dbt.log import WANTED
 
 Send = Callable[[Mapping[str, Any]], None]
@@ -54,10 +56,15 @@ def build(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
         name, level = message.info.name, str(message.info.level)
         if name in WANTED or level == "error":
             event = [name, level, str(message.info.msg)[:20_000], _fields(name, message.data)]
-            with lock:
-                send({"event": request["build"], "is": event})
+            tell({"is": event})
+
+    def tell(what: Mapping[str, Any]) -> None:
+        with lock:
+            send({"event": request["build"], **what})
 
     before = set(_compiled())
+    if request.get("columns"):
+        seen.install(lambda node, columns: tell({"node": node, "columns": columns}))
     if request.get("together"):
         together.install(request["together"], request["nodes"])
     outcome = _invoke(request["arguments"], manifest, heard)

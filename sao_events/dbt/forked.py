@@ -207,7 +207,9 @@ class WarmBuilder(DbtBuilder):
             build = self._builds.get(str(name))
         if build is None:
             return
-        if "event" in answer:
+        if "columns" in answer:
+            build.follower.columns(answer["node"], answer["columns"])
+        elif "event" in answer:
             event, level, text, data = answer["is"]
             self.report(build.follower.event(event, level, text, data))
         elif "done" in answer:
@@ -263,8 +265,14 @@ class WarmBuilder(DbtBuilder):
         with self.lock:
             self._builds[piece.id] = build
         arguments = [*build_arguments(self.settings, piece, folder), *BRIEF]
-        tests = {"together": piece.tests, "nodes": piece.nodes} if self.settings.aggregate else {}
-        if not self._server.ask(build=piece.id, arguments=arguments, log=str(folder / "dbt.log"), **tests):
+        request: dict[str, Any] = {
+            "arguments": arguments,
+            "log": str(folder / "dbt.log"),
+            "columns": self.settings.columns,
+        }
+        if self.settings.aggregate:
+            request |= {"together": piece.tests, "nodes": piece.nodes}
+        if not self._server.ask(build=piece.id, **request):
             self._end(build, 2, LOST)
 
     def _end(self, build: Build, code: int, said: str) -> None:

@@ -17,10 +17,10 @@ from sao_events.errors import PolicyError
 from sao_events.policy import Policy, read_policy
 
 NODE_KEYS = ("lazy", "early_cutoff", "max_staleness", "timezone", "window", "quiet", "fresh_by")
-FLAGS = frozenset({"lazy", "early_cutoff", "static", "view", "reuse", "aggregate"})
+FLAGS = frozenset({"lazy", "early_cutoff", "static", "view", "reuse", "proof", "aggregate"})
 PERIODS = ("second", "minute", "hour", "day", "week")
 SOURCE_KEYS = ("static", "view")
-TEST_KEYS = ("reuse", "aggregate")
+TEST_KEYS = ("reuse", "proof", "aggregate")
 
 
 def policy_of(

@@ -33,6 +33,7 @@ class Follower:
         self._depth: dict[str, int] = {}
         self._began: set[str] = set()
         self._ended: set[str] = set()
+        self._columns: dict[str, Mapping[str, str]] = {}
         self._exceptions: dict[str, str] = {}
         self._hooks: list[str] = []
         self.errors: list[str] = []
@@ -55,6 +56,10 @@ class Follower:
             return self._progress(name, node, data)
         self._aside(name, node, message, data)
         return []
+
+    def columns(self, node: str, columns: Mapping[str, str]) -> None:
+        """The columns of what was just built for `node`, with their types."""
+        self._columns[node] = columns
 
     def end(self, code: int, output: str = "") -> list[Report]:
         """The last reports, once dbt has ended with the exit status `code` (negative: by that signal). `output` is what
@@ -105,7 +110,8 @@ class Follower:
     ) -> NodeEnded | TestEnded:
         self._ended.add(node)
         if node in self._of_piece:
-            return NodeEnded(self.piece.id, node, status, seconds, message, words=words or status)
+            columns = self._columns.get(node, {}) if status == "success" else {}
+            return NodeEnded(self.piece.id, node, status, seconds, message, words=words or status, columns=columns)
         if status not in TEST_STATUS | {"interrupted"}:
             status = "pass" if status == "success" else "error"
         return TestEnded(self.piece.id, node, status, seconds, message)

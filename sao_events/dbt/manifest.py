@@ -6,9 +6,11 @@ import gc
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sao_events.dbt.asserted import Asserted
 from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, policy_of, sao_keys
 from sao_events.dbt.identity import Made, Surroundings, of_node, of_test
 from sao_events.dbt.macros import Macros
@@ -58,14 +60,21 @@ def read_project(
     macros = Macros(manifest.get("macros") or {}, adapter)
     around = Surroundings(manifest, macros, adapter, vars or {}, env or {}, root)
     sources = [_source(thing, root, warnings) for thing in _sorted((manifest.get("sources") or {}).values())]
+    asserted = Asserted(manifest, adapter, [thing["unique_id"] for thing in _nodes(manifest)])
     made = {thing["unique_id"]: of_node(thing, around) for thing in _nodes(manifest)}
     nodes = [
-        _node(thing, made[thing["unique_id"]], around.root, default or {}, warnings)
+        replace(
+            _node(thing, made[thing["unique_id"]], around.root, default or {}, warnings),
+            verbatim=asserted.verbatim(thing),
+        )
         for thing in _sorted(_nodes(manifest))
     ]
     known = {source.id for source in sources} | {node.id for node in nodes}
     of_tests = {thing["unique_id"]: of_test(thing, around) for thing in _tests(manifest)}
-    tests = [_test(thing, of_tests[thing["unique_id"]], root, known, warnings) for thing in _sorted(_tests(manifest))]
+    tests = [
+        replace(_test(thing, of_tests[thing["unique_id"]], root, known, warnings), claim=asserted.claim(thing))
+        for thing in _sorted(_tests(manifest))
+    ]
     graph = Graph(nodes, sources, tests, adapter)
     warnings.extend(_unreachable(graph))
     meta = {"dbt": metadata.get("dbt_version")}
@@ -175,6 +184,7 @@ def _test(thing: Mapping[str, Any], made: Made, root: Path | None, known: set[st
         severity,
         str(kind),
         reuse=sao.get("reuse", True),
+        prove=sao.get("proof", True),
     )
 
 

@@ -42,7 +42,7 @@ class DbtSettings:
 
     `runner`: `warm` keeps a process with dbt imported and the project parsed, `subprocess` starts dbt for every build,
     `auto` is `warm` wherever that is possible. `aggregate`: one query for several tests of a node, where dbt is warm.
-    `env` is added to the service's own environment.
+    `columns`: look at the columns of what is built, where dbt is warm. `env` is added to the service's own environment.
     """
 
     project_dir: Path
@@ -57,6 +57,7 @@ class DbtSettings:
     grace: float = 10.0
     runner: Literal["auto", "warm", "subprocess"] = "auto"
     aggregate: bool = True
+    columns: bool = True
 
     def environment(self) -> dict[str, str]:
         """The environment in which dbt runs."""

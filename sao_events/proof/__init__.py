@@ -1,8 +1,9 @@
 """Proofs by lineage: which of dbt's own column tests must pass, given a query and what is known of what it reads.
 
-`needs` answers for one claim and one compiled query: alternatives, each a set of claims about the relations that the
-query reads. Where one of them holds on the rows that the query read, the claim holds of the rows that it returned,
-and the test need not run. Sound before complete: what is not understood proves nothing (semantics, section 7).
+`needs` answers for one claim and one compiled query, read by `shape_of`: alternatives, each a set of claims about the
+relations that the query reads. Where one of them holds on the rows that the query read, the claim holds of the rows
+that it returned, and the test need not run. Sound before complete: what is not understood proves nothing (semantics,
+section 7).
 """
 
 from __future__ import annotations
@@ -12,22 +13,26 @@ from functools import lru_cache
 from sqlglot import parse_one
 from sqlglot.errors import SqlglotError
 
+from sao_events.claims import Claim
 from sao_events.proof.build import Columns, build
 from sao_events.proof.names import known
-from sao_events.proof.needs import NEVER, Claim, Needs
+from sao_events.proof.needs import NEVER, Needs
 from sao_events.proof.plain import deterministic
 from sao_events.proof.rules import accepted, not_null, related, unique
+from sao_events.proof.shape import Opaque, Rel
 
 
-def needs(claim: Claim, text: str, dialect: str, columns: Columns = lambda relation: None) -> Needs:
-    """What must hold of the relations that the query `text` reads for `claim` to hold of its result.
+def shape_of(text: str, dialect: str, columns: Columns = lambda relation: None) -> Rel:
+    """What the query `text` is made of, for `needs`.
 
     `dialect` is the name of dbt's adapter. `columns` gives the columns of a relation, by its folded name, in order,
     each with the family of its type (`kinds.family`) or None; None where the columns are not known.
     """
-    if not known(dialect):
-        return NEVER
-    rel = build(text, dialect, columns)
+    return build(text, dialect, columns) if known(dialect) else Opaque()
+
+
+def needs(claim: Claim, rel: Rel, dialect: str) -> Needs:
+    """What must hold of the relations that a query of the shape `rel` reads for `claim` to hold of its result."""
     if claim.kind == "not_null":
         return not_null(rel, claim.column)
     if claim.kind == "unique":
@@ -39,14 +44,6 @@ def needs(claim: Claim, text: str, dialect: str, columns: Columns = lambda relat
     return related(rel, claim.column, claim.to, claim.field)
 
 
-def implies(given: Claim, wanted: Claim) -> bool:
-    """Whether `given` says at least what `wanted` says."""
-    if given.kind == wanted.kind == "accepted_values":
-        same = (given.relation, given.column) == (wanted.relation, wanted.column)
-        return same and set(given.values) <= set(wanted.values)
-    return given == wanted
-
-
 @lru_cache(maxsize=20_000)
 def repeatable(text: str, dialect: str) -> bool:
     """Whether the query gives the same rows each time it is asked, over the same data."""
@@ -56,4 +53,4 @@ def repeatable(text: str, dialect: str) -> bool:
         return False
 
 
-__all__ = ["Claim", "Columns", "Needs", "implies", "needs", "repeatable"]
+__all__ = ["Columns", "Needs", "Rel", "needs", "repeatable", "shape_of"]

@@ -30,6 +30,11 @@ def fold(identifier: exp.Identifier, dialect: str) -> str:
     return name.lower() if name == plain else f'"{name}"'
 
 
+def stored_name(text: str, dialect: str) -> str:
+    """The folded name of a column that the warehouse calls `text`."""
+    return fold(exp.to_identifier(text, quoted=True), dialect)
+
+
 def column_name(text: str, dialect: str) -> str | None:
     """The folded name of the column that a test names; None where that is an expression."""
     found = _parse(text, dialect)

@@ -7,30 +7,12 @@ the conclusion is given up, which costs a test run and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-Kind: TypeAlias = Literal["unique", "not_null", "accepted_values", "relationships"]
+from sao_events.claims import Claim
 
 MOST = 24
 LONGEST = 12
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Claim:
-    """What a test with default configuration asserts of `column` of `relation`; names as `names` folds them.
-
-    `values` are SQL literals (accepted_values); `to` and `field` the relation and column that hold every value
-    (relationships). Nulls are ignored by all kinds but not_null, as dbt's tests do.
-    """
-
-    relation: str
-    kind: Kind
-    column: str
-    values: tuple[str, ...] = ()
-    to: str = ""
-    field: str = ""
-
 
 Needs: TypeAlias = frozenset[frozenset[Claim]]
 

@@ -12,10 +12,11 @@ from functools import cached_property
 
 from sqlglot import exp
 
+from sao_events.claims import Claim
 from sao_events.proof import keys
 from sao_events.proof.conditions import Known, known, literal, present
 from sao_events.proof.kinds import exact, kind_of, results, shared
-from sao_events.proof.needs import ALWAYS, NEVER, Claim, Needs, all_of, any_of, claimed
+from sao_events.proof.needs import ALWAYS, NEVER, Needs, all_of, any_of, claimed
 from sao_events.proof.plain import pure
 from sao_events.proof.shape import Base, Opaque, Rel, Select, Union, bare_of, key, lookup, outputs, ref
 
