@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container
 
 from sao_events.graph import Graph
-from sao_events.lineage import digest
 from sao_events.nodes import Test
 from sao_events.policy import Settings
 from sao_events.state import Job, World
@@ -19,8 +18,7 @@ FAILED = frozenset({"fail", "error"})
 
 def definition(graph: Graph, test: Test) -> str:
     """Identity of what the test would run: its own text and the ephemeral models folded into it."""
-    folded = [graph.fingerprints[name] for name in test.reads if name in graph.nodes and not graph.nodes[name].built]
-    return digest(test.own, *folded)
+    return graph.definitions[test.id]
 
 
 def positions(graph: Graph, world: World, test: Test) -> dict[str, int]:
@@ -33,7 +31,7 @@ def positions(graph: Graph, world: World, test: Test) -> dict[str, int]:
 
 def looked_at(graph: Graph, test: Test) -> tuple[str, ...]:
     """What the test reads, and what lies behind the views and ephemeral models among it."""
-    return tuple(dict.fromkeys(seen for name in test.reads for seen in (name, *graph.behind(name))))
+    return graph.tested[test.id]
 
 
 def stands(graph: Graph, world: World, test: Test) -> bool:
@@ -42,7 +40,7 @@ def stands(graph: Graph, world: World, test: Test) -> bool:
     return (
         state is not None
         and state.definition == definition(graph, test)
-        and dict(state.seen) == positions(graph, world, test)
+        and state.seen == positions(graph, world, test)
     )
 
 

@@ -18,7 +18,7 @@ from sao_events.events import Observed
 from sao_events.graph import Graph
 from sao_events.nodes import Node
 from sao_events.policy import Settings
-from sao_events.state import Failure, Job, NodeState, World
+from sao_events.state import Baseline, Failure, Job, NodeState, World
 from sao_events.windows import Calendar
 
 
@@ -90,7 +90,7 @@ class Look:
 
     def state(self, name: str) -> NodeState:
         """The state of a node, planned builds counted as done."""
-        return self.assumed.get(name) or self.world.node(name)
+        return self.assumed.get(name) or self.world.nodes.get(name) or self.world.node(name)
 
     def asked(self, name: str) -> bool:
         """Whether the node may be built for who asks: a job asks for each node that it selects once."""
@@ -108,17 +108,16 @@ class Look:
         """Whether `upstream` has newer data than `observed`. A view is looked through, under its own `updates_on`
         unless `quorum` is off.
         """
-        if not self.graph.is_transparent(upstream):
+        if upstream not in self.graph.transparent:
             return self._advanced(upstream, observed)
         if not quorum or upstream not in self.graph.gathering:
             return any(self._advanced(feed, observed) for feed in self.graph.feeds[upstream])
         return self._gathered(upstream, observed, {})
 
     def _advanced(self, feed: str, observed: Observed) -> bool:
-        source = self.graph.sources.get(feed)
-        if source is None:
-            return self.state(feed).version > observed.versions.get(feed, -1)
-        return (source.view and self.job is not None) or self.position(feed) > observed.versions.get(feed, -1)
+        if self.job is not None and feed in self.graph.sources and self.graph.sources[feed].view:
+            return True
+        return self.position(feed) > observed.versions.get(feed, -1)
 
     def _gathered(self, view: str, observed: Observed, known: dict[str, bool]) -> bool:
         """`newer` for a view that has `updates_on: all`, or looks through one that has; each is looked at once."""
@@ -178,7 +177,7 @@ class Look:
         if upstream in self.graph.sources:
             return False
         now, then = self.state(upstream).code, observed.codes.get(upstream)
-        if now is None or now == then:
+        if now is None or now is then or now == then:
             return False
         reading = self.graph.readings[reader]
         return then is None or reading.sees(upstream, now) != reading.sees(upstream, then)
@@ -274,7 +273,6 @@ def rules(look: Look, node: Node) -> Decision:
     if state.dropped or node.id in look.fallen:  # rule 3
         with_ = {"fallen_with": look.fallen[node.id]} if node.id in look.fallen else {}
         return Decision(Action.build, Reason.relation_missing, evidence={"relation": node.relation, **with_})
-    window_ends, overdue = look.opens(node, baseline.clock), look.overdue(node, baseline.clock)
 
     if look.graph.fingerprints[node.id] != baseline.observed.fingerprint:  # rule 5
         parts = changed_parts(node.parts, baseline.observed.parts)
@@ -283,13 +281,14 @@ def rules(look: Look, node: Node) -> Decision:
             "now": look.graph.fingerprints[node.id],
             "parts": parts,
         }
-        return _code(look, Reason.code_changed, window_ends, evidence)
+        return _code(look, node, baseline, Reason.code_changed, evidence)
     if changed := tuple(name for name in upstreams if look.changed(node.id, name, baseline.observed)):  # rule 6
-        return _code(look, Reason.upstream_code_changed, window_ends, {"changed": changed})
+        return _code(look, node, baseline, Reason.upstream_code_changed, {"changed": changed})
     if state.doubtful:  # rule 5, not held: what a lost build of other code has left may stand in the warehouse
         return Decision(Action.build, Reason.code_changed, evidence={"interrupted": True})
     if node.transparent:  # rule 7
         return VIEW_UNCHANGED
+    overdue = look.overdue(node, baseline.clock)
     if overdue is not None and look.now >= overdue:  # ours: a greatest age, declared for the node
         return Decision(Action.build, Reason.max_staleness, evidence={"since": baseline.clock})
     newer = tuple(name for name in upstreams if look.newer(name, baseline.observed))
@@ -298,6 +297,7 @@ def rules(look: Look, node: Node) -> Decision:
     evidence = _newer(look, node, newer, baseline.observed)
     if lacking := tuple(name for name in look.graph.counted(node.id) if name not in newer):  # rule 9
         return Decision(Action.wait, Reason.waiting_for_upstreams, overdue, waiting_for=lacking, evidence=evidence)
+    window_ends = look.opens(node, baseline.clock)
     if look.now < window_ends:  # rule 10
         return Decision(Action.wait, Reason.within_build_after, earliest(window_ends, overdue), evidence=evidence)
     if node.id in look.held:  # rule 11
@@ -317,11 +317,12 @@ def changed_parts(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
     return [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)] or ["folded"]
 
 
-def _code(look: Look, reason: Reason, window_ends: float, evidence: Mapping[str, Any]) -> Decision:
-    if look.settings.code_changes == "after_window" and look.now < window_ends:
-        return Decision(
-            Action.wait, Reason.within_build_after, earliest(window_ends), evidence={**evidence, "held": reason.value}
-        )
+def _code(look: Look, node: Node, baseline: Baseline, reason: Reason, evidence: Mapping[str, Any]) -> Decision:
+    if look.settings.code_changes == "after_window":
+        window_ends = look.opens(node, baseline.clock)
+        if look.now < window_ends:
+            held = {**evidence, "held": reason.value}
+            return Decision(Action.wait, Reason.within_build_after, earliest(window_ends), evidence=held)
     return Decision(Action.build, reason, evidence=evidence)
 
 

@@ -182,6 +182,22 @@ class Graph:
         return found
 
     @cached_property
+    def definitions(self) -> dict[str, str]:
+        """Identity of what each test would run: its own text and the ephemeral models folded into it."""
+        return {
+            test.id: digest(test.own, *(self.fingerprints[name] for name in test.reads if self._ephemeral(name)))
+            for test in self.tests.values()
+        }
+
+    @cached_property
+    def tested(self) -> dict[str, tuple[str, ...]]:
+        """What each test reads, and what lies behind the views and ephemeral models among it."""
+        return {
+            test.id: tuple(dict.fromkeys(seen for name in test.reads for seen in (name, *self.behind(name))))
+            for test in self.tests.values()
+        }
+
+    @cached_property
     def tests_of(self) -> dict[str, tuple[str, ...]]:
         """The tests that read a node or source."""
         found: dict[str, list[str]] = {}
@@ -205,8 +221,12 @@ class Graph:
 
     def is_transparent(self, name: str) -> bool:
         """Whether `name` is a view or an ephemeral model (sources are not)."""
-        node = self.nodes.get(name)
-        return node is not None and node.transparent
+        return name in self.transparent
+
+    @cached_property
+    def transparent(self) -> frozenset[str]:
+        """The views and ephemeral models."""
+        return frozenset(node.id for node in self.nodes.values() if node.transparent)
 
     def ancestors(self, names: Iterable[str]) -> set[str]:
         """`names` and every node (not source) they are built from, at any distance."""

@@ -86,7 +86,7 @@ class _Kept:
             due |= self._held_again(decided)
         decided, planned = self.final.decide(due, written, claimed, now)
         tests = self._fed_again(planned)
-        tests.update(self.graph.tests if self.first else self.reach.tests_over(written | moved | decided))
+        tests.update(self.graph.tests if self.first else self.reach.tests_over(written | decided))
         tests.update(self.graph.tests.keys() & written)
         for test in tests:
             self._test_again(test)

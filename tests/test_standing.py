@@ -123,7 +123,7 @@ def test_whatever_is_recorded_it_stands_as_decided_anew(seed: int) -> None:
     nodes = [node.id for node in record.graph.nodes.values() if node.built]
     for _ in range(30):
         happen(record, chance, nodes)
-        record.at(record.hour + chance.choice((0.0, 0.0, 0.0, 0.0002, 0.1, 0.5, 2.0)))
+        record.at(record.hour + chance.choice((0.0, 0.0, 0.0, 0.0002, 0.1, 0.5, 2.0, -0.7)))
         if chance.random() < 0.7:
             claimed = chance.sample(nodes, chance.choice((0, 0, 0, 1, min(3, len(nodes)))))
             standing.plan(record.graph, record.world, record.settings, record.now, claimed)
