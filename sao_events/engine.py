@@ -159,10 +159,13 @@ class Engine:
     def _start(
         self, nodes: tuple[str, ...], tests: tuple[str, ...], decisions: dict[str, Decision], job: Job | None
     ) -> None:
-        run = f"r{self.world.seq + 1}"
+        seq = self.world.seq
+        run = f"r{seq + 1}"
         reasons = {name: decisions[name].reason.value for name in nodes}
-        self.runs[run] = ActiveRun(run, job, set(nodes), set(tests))
+        active = self.runs[run] = ActiveRun(run, job, set(nodes), set(tests))
         self._append(e.RunStarted(run, reasons, tests, job.id if job else None, f"job {job.name}" if job else "event"))
+        if nodes or tests:
+            self._give_turns(active, decisions if self.world.seq == seq + 1 else None)
 
     def _advance(self) -> bool:
         moved = False
@@ -174,7 +177,7 @@ class Engine:
                 moved |= self._give_turns(run)
         return moved
 
-    def _give_turns(self, run: ActiveRun) -> bool:
+    def _give_turns(self, run: ActiveRun, planned: Mapping[str, Decision] | None = None) -> bool:
         assert self.project is not None
         job = self.world.jobs.get(run.job.id) if run.job else None
         run.job = job or run.job
@@ -187,6 +190,7 @@ class Engine:
             self.clock.now(),
             others=others,
             gated=self.builder.gated,
+            planned=planned,
         )
         run.nodes -= turn.dropped
         run.tests -= turn.dropped_tests

@@ -68,20 +68,17 @@ def plan(
     return Plan(nodes, tests, look.decisions)
 
 
-def part(
-    graph: Graph, world: World, settings: Settings, now: float, only: Collection[str], job: Job | None = None
-) -> Look:
+def part(look: Look, only: Collection[str]) -> None:
     """The pass of `plan` with `only`, over these nodes and no more of what they are built from than their decisions
     depend on. What else is asked for can be added with `decide_also`.
     """
-    look = Look(graph, world, settings, now, job)
-    if graph.lazy:
-        held = held_back(graph, world, settings, now, job=job, only=only)
-        return _pass(look, held, _within(graph, only), (), only)
-    for name in graph.sort(only):
+    if look.graph.lazy:
+        held = held_back(look.graph, look.world, look.settings, look.now, job=look.job, only=only)
+        _pass(look, held, _within(look.graph, only), (), only)
+        return
+    for name in look.graph.sort(only):
         decide_also(look, _depends(look, name))
         look.fallen.update(dict.fromkeys(take(look, name, (), only), name))
-    return look
 
 
 def decide_also(look: Look, names: Iterable[str]) -> None:

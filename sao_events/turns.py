@@ -101,14 +101,15 @@ def next_turn(
     *,
     others: Collection[ActiveRun],
     gated: bool,
+    planned: Mapping[str, Decision] | None = None,
 ) -> Turn:
     """Who may go now. What other runs are building is waited for, by nodes until it is tested, too. `gated`: single
-    nodes, else as much as holds together.
+    nodes, else as much as holds together. `planned`: the decisions of the run's plan, where nothing happened since.
     """
     gone = {name for name in run.nodes if name not in graph.nodes}
     tests = sorted(run.tests & graph.tests.keys(), key=graph.test_position.__getitem__)
     look = Look(graph, world, settings, now, run.job)
-    look.decisions = _decided(run, graph, world, settings, now, run.nodes - gone, tests)
+    look.decisions = _decided(Look(graph, world, settings, now, run.job), run.nodes - gone, tests, planned)
     turn = _Turn(run, graph, world, others, look.decisions, gated)
     for name in graph.sort(run.nodes - gone):
         turn.consider(name)
@@ -120,15 +121,19 @@ def next_turn(
 
 
 def _decided(
-    run: ActiveRun, graph: Graph, world: World, settings: Settings, now: float, nodes: set[str], tests: Iterable[str]
+    look: Look, nodes: set[str], tests: Iterable[str], planned: Mapping[str, Decision] | None
 ) -> dict[str, Decision]:
-    """The decisions for the nodes of the run, and for what its tests look at among that these are built from."""
-    look = part(graph, world, settings, now, nodes, run.job)
-    seen = {name for test in tests for name in checks.looked_at(graph, graph.tests[test])}
-    beside = (seen & graph.nodes.keys()) - look.decisions.keys()
-    if beside:
-        decide_also(look, graph.sort(beside & graph.ancestors(nodes)))
-    return look.decisions
+    """The decisions for the nodes of a run, and for what its tests look at among that these are built from."""
+    graph = look.graph
+    if planned is None:
+        part(look, nodes)
+    seen = {name for test in tests for name in graph.tested[test]} & graph.nodes.keys()
+    beside = seen - nodes
+    before = graph.sort(beside & graph.ancestors(nodes)) if beside else []
+    if planned is None:
+        decide_also(look, before)
+        return look.decisions
+    return {name: planned[name] for name in (*nodes, *before)}
 
 
 class _Turn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from random import Random
 from unittest.mock import patch
@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from sao_events import engine, plan, turns
 from sao_events import events as e
-from sao_events.decide import Look
+from sao_events.decide import Decision, Look
 from sao_events.evolve import evolve
 from sao_events.graph import Graph
 from sao_events.nodes import Node, Source, Test
 from sao_events.policy import Quorum, Settings, read_policy
 from sao_events.scenario import parse_scenarios
 from sao_events.standing import Standing
-from sao_events.state import Job, World
+from sao_events.state import World
 from tests.histories import histories
 from tests.laws import History
 from tests.record import Record, node
@@ -29,6 +29,7 @@ MANY = 20 if os.environ.get("SAO_NIGHTLY") else 1
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large]
 PLAIN = Settings(attempts=1)
 HOUR = 3600.0
+DECIDED = turns._decided
 # What a node may declare beside dbt's own window; the histories begin on a Monday and last eight hours.
 OURS: tuple[dict[str, object], ...] = (
     {},
@@ -57,23 +58,22 @@ class Checked(Standing):
         return mine
 
 
-def checked_part(
-    graph: Graph, world: World, settings: Settings, now: float, only: Collection[str], job: Job | None = None
-) -> Look:
-    """`plan.part`, held equal to the pass over all that `only` is built from."""
-    look = plan.part(graph, world, settings, now, only, job)
-    whole = plan.plan(graph, world, settings, now, job=job, only=only)
-    assert look.decisions == {name: whole.decisions[name] for name in look.decisions}
-    assert tuple(look.assumed) == whole.nodes
-    assert look.decisions.keys() >= set(only)
-    return look
+def checked_turn(
+    look: Look, nodes: set[str], tests: Iterable[str], planned: Mapping[str, Decision] | None
+) -> dict[str, Decision]:
+    """What is decided at a turn, held equal to the pass over all that the nodes are built from."""
+    whole = plan.plan(look.graph, look.world, look.settings, look.now, job=look.job, only=nodes)
+    found = DECIDED(look, nodes, tests, planned)
+    assert found == {name: whole.decisions[name] for name in found}
+    assert found.keys() >= nodes
+    return found
 
 
 @settings(max_examples=100 * MANY, deadline=None, print_blob=True, suppress_health_check=CALM)
 @given(histories())
 def test_the_engine_decides_as_if_it_looked_at_everything(text: str) -> None:
     note(text)
-    with patch.object(engine, "Standing", Checked), patch.object(turns, "part", checked_part):
+    with patch.object(engine, "Standing", Checked), patch.object(turns, "_decided", checked_turn):
         [scenario] = parse_scenarios(text, "random")
         it = History(scenario)
         it.run()
