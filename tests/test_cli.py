@@ -524,7 +524,7 @@ def leaves(
 ) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Every command that can be called, with its parser."""
     inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not inner:
+    if not inner or not inner[0].required:
         yield " ".join(path), parser
     for action in inner:
         for name, sub in action.choices.items():

@@ -198,3 +198,53 @@ def test_no_message_is_answered_with_an_error_of_ours(client: httpx.Client) -> N
             assert post(client, case, raw).status_code in (200, 400, 415, 422), (case.provider, raw[:20])
     long = post(client, GENERIC, json.dumps({"source": "x" * 2_000_000}).encode())
     assert long.status_code == 413
+
+
+# Mended, and judged once more
+
+
+def test_what_was_about_no_source_is_replayed_once_the_mapping_is_mended(service: Service) -> None:
+    with served(service) as client:
+        post(client, GENERIC, {"source": "shop.orders", "load_id": "7", "rows": 3})
+        [kept] = client.get("/api/status").json()["unmatched"]
+        assert (kept["names"], kept["endpoint"]) == (["shop.orders"], "generic")
+        address = f"/api/deliveries/{kept['delivery']}/replay"
+        assert client.post(address).status_code == 401
+        assert client.post(address, headers=bearer()).status_code == 200
+        assert client.get("/api/status").json()["unmatched"] != []
+    came = service.store.deliveries()[0].delivery.at
+    mended = WebhookConfig("generic", service.config.webhooks["generic"].secrets, rules=(Rule({}, ("raw.orders",)),))
+    service.config = replace(service.config, webhooks={"generic": mended})
+    service.clock.at += 3600
+    with served(service) as client:
+        answer = client.post(address, headers=bearer())
+        assert (answer.status_code, answer.json()["delivery"]["verdict"]) == (202, "accepted")
+        assert client.get("/api/status").json()["unmatched"] == []
+        assert client.post(address, headers=bearer()).status_code == 409
+        for wrong in ("/api/deliveries/99/replay", "/api/deliveries/x/replay", f"/api/deliveries/{9**30}/replay"):
+            assert client.post(wrong, headers=bearer()).status_code == 404
+    [event] = service.data()
+    assert (event.source, event.load_id, event.rows, event.loaded_at) == (ORDERS, "7", 3, came)
+
+
+def test_a_load_that_landed_meanwhile_is_newer_than_what_is_replayed(service: Service) -> None:
+    with served(service) as client:
+        post(client, GENERIC, {"source": "shop.orders", "load_id": "7"})
+        service.clock.at += 60
+        post(client, GENERIC, {"source": "raw.orders", "load_id": "8"})
+    mended = WebhookConfig("generic", service.config.webhooks["generic"].secrets, rules=(Rule({}, ("raw.orders",)),))
+    service.config = replace(service.config, webhooks={"generic": mended})
+    with served(service) as client:
+        assert client.post("/api/deliveries/1/replay", headers=bearer()).status_code == 202
+    assert (len(service.data()), service.world.source(ORDERS).version) == (2, 1)
+
+
+def test_a_part_that_was_about_no_source_is_replayed_alone(service: Service) -> None:
+    with served(service) as client:
+        number = post(client, GENERIC, {"sources": ["raw.orders", "shop.items"]}).json()["delivery"]
+    mended = WebhookConfig("generic", service.config.webhooks["generic"].secrets, rules=(Rule({}, ("raw.items",)),))
+    service.config = replace(service.config, webhooks={"generic": mended})
+    with served(service) as client:
+        told = client.post(f"/api/deliveries/{number}/replay", headers=bearer()).json()["delivery"]
+    assert (told["verdict"], len(told["events"]), told["landings"]) == ("accepted", 2, [])
+    assert [event.source for event in service.data()] == [ORDERS, ITEMS]

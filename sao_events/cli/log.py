@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from threading import Event, Thread
+from typing import Any
 
 from sao_events import report
 from sao_events.cli.options import Context, add_command
-from sao_events.cli.output import clock
+from sao_events.cli.output import clock, counted
 from sao_events.cli.record import Record, log, no_such, opened
+from sao_events.deliveries import delivery_object, replayed
 from sao_events.effects import Effects
 from sao_events.errors import UsageError
 from sao_events.events import EVENTS, Recorded
 from sao_events.explain import Names
+from sao_events.inputs.mapping import Atlas
+from sao_events.inputs.matched import Matcher
+from sao_events.ports import Delivered, Store
 from sao_events.project import project_from_bytes
 from sao_events.windows import parse_duration
 
@@ -26,7 +31,10 @@ EXAMPLES = """  sao-events events                               the last 50
   sao-events events --follow                      and what comes, until Ctrl-C
   sao-events events --kind DataLanded --since 2h
   sao-events events --node orders --limit 10 --json
-  sao-events events --effects 103                 what event 103 caused"""
+  sao-events events --effects 103                 what event 103 caused
+  sao-events events replay --all-unmatched        what webhooks could not map, mapped once more"""
+REPLAY_EXAMPLES = """  sao-events events replay --delivery 17
+  sao-events events replay --all-unmatched --json   after webhooks.<name>.map was mended"""
 
 
 def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,6 +46,11 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--since", metavar="TIME", help="only from here on: 2h ago is 2h; or 2026-01-31T08:00:00Z")
     parser.add_argument("--effects", type=int, metavar="SEQ", help="only what the event SEQ caused: builds and results")
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most this many of the past (default 50)")
+    what = parser.add_subparsers(metavar="replay", help="judge deliveries about no source once more")
+    again = add_command(what, "replay", replay, "judge deliveries about no source once more", REPLAY_EXAMPLES)
+    which = again.add_mutually_exclusive_group(required=True)
+    which.add_argument("--delivery", type=int, metavar="ID", help="this one, as `sao-events deliveries` numbers it")
+    which.add_argument("--all-unmatched", action="store_true", help="all that are kept")
 
 
 def events(context: Context) -> int:
@@ -62,6 +75,48 @@ def events(context: Context) -> int:
         if args.follow:
             _follow(context, record, last, Event(), kinds, subject)
     return 0
+
+
+def replay(context: Context) -> int:
+    """Judge deliveries about no source once more, with the mapping as it is now."""
+    with opened(context.config) as record:
+        project, now = record.known(), context.clock.now()
+        matcher = Matcher(Atlas(project), report.evidence_in(project, context.config.evidence))
+        chosen = _unmatched(record.store) if context.args.all_unmatched else [_delivery(record, context.args.delivery)]
+        made = [replayed(item, matcher, context.config, now) for item in chosen]
+        receipts = record.store.receive(made).result() if made else []
+    told = [delivery_object(receipt.delivered) for receipt in receipts]
+    if context.out.as_json:
+        context.out.json({"deliveries": told})
+        return 0
+    for item, receipt in zip(told, receipts, strict=True):
+        events = sum(recorded is not None for recorded in receipt.recorded)
+        what = f"{counted(events, 'event')} recorded" if events else item["verdict"]
+        context.out.line(f"delivery {item['id']} of {item['endpoint']}: {what}{_why(item)}")
+    if not told:
+        context.out.line("no delivery is without a source")
+    return 0
+
+
+def _why(item: Mapping[str, Any]) -> str:
+    return f"; {item['reason']}" if item["reason"] else ""
+
+
+def _unmatched(store: Store) -> list[Delivered]:
+    """The oldest first: what came first is recorded first."""
+    found, before = list[Delivered](), None
+    while page := store.deliveries(verdict="unmatched", before=before, limit=1000):
+        found, before = [*found, *page], page[-1].id
+    return [item for item in reversed(found) if item.delivery.landings]
+
+
+def _delivery(record: Record, number: int) -> Delivered:
+    found = record.store.deliveries(before=number + 1, limit=1)
+    if not found or found[0].id != number:
+        raise UsageError(f"there is no delivery {number}", hint="`sao-events deliveries` lists them")
+    if not found[0].delivery.landings:
+        raise UsageError(f"nothing of delivery {number} is without a source", hint="there is nothing to be done again")
+    return found[0]
 
 
 def _effects(context: Context, record: Record, seq: int) -> int:

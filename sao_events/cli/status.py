@@ -13,6 +13,7 @@ from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of, span
 from sao_events.cli.project import parse
 from sao_events.cli.record import Record, node_ids, opened
+from sao_events.deliveries import unmatched
 from sao_events.project import Project
 from sao_events.report import View
 
@@ -38,7 +39,7 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def status(context: Context) -> int:
     """Print the status. A project that was never loaded is parsed; nothing is written to the log."""
     with opened(context.config) as record:
-        answer = report.status(_view(context, record))
+        answer = {**report.status(_view(context, record)), "unmatched": unmatched(record.store)}
     if context.out.as_json:
         context.out.json(answer)
     else:
@@ -117,6 +118,8 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
     for source in answer["sources"]:
         for line in _held(source):
             out.line(line, "yellow")
+    for lost in answer["unmatched"]:
+        out.line(f"delivery {lost['delivery']} of {lost['endpoint']} is about no source: {lost['reason']}", "yellow")
     for test in answer["tests"]:
         out.line(f"test {test['name']}: {test['status']} {_first(test['message'])}".rstrip(), "red")
     for warning in answer["warnings"]:

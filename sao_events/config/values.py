@@ -116,3 +116,12 @@ class Config:
     git: GitConfig | None = None
     sources: Mapping[str, SourceConfig] = field(default_factory=dict)
     path: Path | None = None
+
+    def rules(self, endpoint: str) -> tuple[Rule, ...]:
+        """The rules that map what comes to a webhook; `lineage` is the address that OpenLineage's clients know."""
+        hook = self.webhooks.get(endpoint) or (self.lineage() if endpoint == "lineage" else None)
+        return hook.rules if hook is not None else ()
+
+    def lineage(self) -> WebhookConfig | None:
+        """The first webhook of OpenLineage, whose secrets and rules hold for its clients' own address too."""
+        return next((hook for hook in self.webhooks.values() if hook.provider == "openlineage"), None)

@@ -45,10 +45,8 @@ class Matcher:
         dated = [replace(it, loaded_at=first.at if it.loaded_at is None else it.loaded_at) for it in landings]
         fresh = replace(first, verdict="unmatched", reason=None, landings=())
         judged = self.judge(fresh, dated, rules)
-        accepted = replace(judged.delivery, verdict="accepted") if delivered.events else judged.delivery
-        if delivered.delivery.verdict != accepted.verdict and not judged.drafts:
-            accepted = replace(accepted, verdict=delivered.delivery.verdict)
-        return Incoming(accepted, [replace(draft, at=now) for draft in judged.drafts], delivered.id)
+        done = replace(judged.delivery, verdict="accepted") if delivered.events else judged.delivery
+        return Incoming(done, [replace(draft, at=now) for draft in judged.drafts], delivered.id)
 
     def _drafts(self, delivery: Delivery, landing: Landing, found: Found) -> list[Draft]:
         header = f"{delivery.endpoint} {delivery.delivery}" if delivery.delivery else None

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from sao_events import report
 from sao_events.decide import Action
-from sao_events.deliveries import delivery_object
+from sao_events.deliveries import delivery_object, unmatched
 from sao_events.events import EVENTS, Recorded, subject
 from sao_events.ports import VERDICTS
 from sao_events.web.answers import Problem, answer, unavailable
@@ -43,7 +43,8 @@ class Api:
 
     def _status(self) -> dict[str, Any]:
         with self.backend.view() as view:
-            return report.status(view)
+            found = report.status(view)
+        return {**found, "unmatched": unmatched(self.backend.store)}
 
     def events(self, request: Request) -> Response:
         """The log: the newest first, or with `after` the oldest first, to be followed with `next`."""

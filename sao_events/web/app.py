@@ -21,6 +21,7 @@ from sao_events.web.live import Live
 from sao_events.web.page import Page
 from sao_events.web.receive import CodeEvents, DataEvents
 from sao_events.web.rejections import Rejections
+from sao_events.web.replay import Replay
 from sao_events.web.webhooks import Webhooks
 
 
@@ -43,13 +44,14 @@ def create_app(
         Route("/webhooks/{name}", webhooks),
         Route("/webhooks/{name}/{rest:path}", webhooks),
         Route("/api/v1/lineage", webhooks, methods=["POST"]),
-        Route("/api/v1/lineage/{rest:path}", webhooks, methods=["POST"]),
+        Route("/api/v1/lineage/batch", webhooks, methods=["POST"]),
         Route("/events/data", data, methods=["POST"]),
         Route("/events/code", CodeEvents(service, tokens, gather), methods=["POST"]),
         Route("/api/status", api.status),
         Route("/api/decisions", api.decisions),
         Route("/api/events", api.events),
         Route("/api/deliveries", api.deliveries),
+        Route("/api/deliveries/{id}/replay", Replay(service, tokens), methods=["POST"]),
         Route("/api/runs", api.runs),
         Route("/api/runs/{id}", api.run),
         Route("/api/runs/{id}/output", api.output),

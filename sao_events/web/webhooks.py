@@ -197,7 +197,7 @@ def _provider(config: WebhookConfig) -> Provider:
 
 def _lineage(config: Config) -> WebhookConfig:
     """The endpoint that clients of OpenLineage know, open to the tokens for data and to the first webhook of theirs."""
-    mine = next((hook for hook in config.webhooks.values() if hook.provider == openlineage.PROVIDER.name), None)
+    mine = config.lineage()
     secrets = (*config.data_tokens, *(mine.secrets if mine else ()))
     return WebhookConfig(openlineage.PROVIDER.name, secrets, rules=mine.rules if mine else ())
 
