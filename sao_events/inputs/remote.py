@@ -19,7 +19,7 @@ _SCHEMES = ("https", "http", "ssh", "git")
 _SCP = re.compile(r"(?:[^@/:\s]+@)?(\[[0-9A-Fa-f:.]+\]|[^@/:\s]+):(?!//)(.+)", re.ASCII | re.DOTALL)
 
 _SCM = re.compile(r"(?:.*/)?scm/")  # what Bitbucket Data Center has before the path over HTTPS alone
-MOST = 100
+MOST, NAME = 100, 100
 ANOTHER = "another repository is deployed"
 
 
@@ -89,7 +89,7 @@ def wanted(said: Said, repository: str | None, branch: str | None) -> tuple[tupl
     each is only a hint; without any, why.
     """
     if repository is not None and said.repository is not None and not is_same(said.repository, repository):
-        return (), ANOTHER
+        return (), f"{ANOTHER}, not {said.repository.name[:NAME]}"
     reasons = [_unasked(push, branch) for push in said.pushes]
     found = tuple(push for push, reason in zip(said.pushes, reasons, strict=True) if reason is None)
     return found[:MOST], None if found else next(iter(reasons), "nothing was pushed")

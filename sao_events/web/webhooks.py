@@ -165,7 +165,8 @@ class Webhooks:
         repository = hook.config.repository or (git.remote if git else None)
         pushes, reason = wanted(said, repository, git.branch if git else None)
         if reason is not None:
-            return Incoming(replace(delivery, verdict="unmatched" if reason == ANOTHER else "ignored", reason=reason))
+            verdict = "unmatched" if reason.startswith(ANOTHER) else "ignored"
+            return Incoming(replace(delivery, verdict=verdict, reason=reason))
         drafts = [push.draft(hook.provider.name, said.repository, at, sender) for push in pushes]
         return Incoming(replace(delivery, verdict="accepted"), drafts)
 
