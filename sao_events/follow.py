@@ -1,24 +1,32 @@
-"""What a developer sees while `watch` runs: what was saved, what that changes in meaning, what is built and why, what
-failed.
+"""What a developer sees while `watch` runs: what was saved, what that changes in meaning and in which part, what is
+built and why, what is left alone and why, what failed and where.
 """
 
 from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from sao_events import events as e
+from sao_events import report
 from sao_events.events import Recorded
-from sao_events.explain import reason_text
+from sao_events.explain import listed, reason_text
 from sao_events.graph import Graph
 from sao_events.project import project_from_bytes
 from sao_events.service import Service
 
 MOST = 8
+NOTABLE = ("blocked", "wait")
 
 
 class Follow:
-    """Says on the console what happens, as it happens."""
+    """Says on the console what happens, as it happens. What is under way is in its fields, for who draws it."""
 
     def __init__(self, service: Service, console: Console) -> None:
         self.service, self.console = service, console
@@ -28,15 +36,22 @@ class Follow:
         self.error: str | None = None
         self.load_error: str | None = None
         self.saved = False
+        self.asked: tuple[str, ...] = ()
+        self.building: dict[str, float] = {}
+        self.reasons: dict[str, str] = {}
         self.built: set[str] = set()
+        self.failed: set[str] = set()
+        self.tests: Counter[str] = Counter()
+        self.standing = ""
 
-    def run(self) -> None:
-        """Until the service stops or the user interrupts."""
+    def run(self, refresh: Callable[[], None] = lambda: None) -> None:
+        """Until the service stops or the user interrupts. `refresh` is called after each look."""
         with self.service.view() as view:
             self.graph = view.project.graph if view.project else None
         while not self.service.stopping:
             self.service.wait_change(self.after, timeout=0.5)
             self.tell()
+            refresh()
 
     def tell(self) -> None:
         """Print what is new."""
@@ -48,9 +63,14 @@ class Follow:
             self.loads = loads
             self._tell_load(self.service.load_error)
             self.saved = False
+            self._stand()
         if self.service.error != self.error:
             self.error = self.service.error
             self._say(f"[red]error[/red] {escape(self.error)}" if self.error else "the error is over")
+
+    def name(self, node: str) -> str:
+        """What people call a node."""
+        return self.graph.nodes[node].name if self.graph and node in self.graph.nodes else node
 
     def _tell_load(self, error: str | None) -> None:
         """What came of looking the project up; that it is as bad as before is said to who has just saved something."""
@@ -75,7 +95,7 @@ class Follow:
         event = recorded.event
         if isinstance(event, e.CodePushed):
             self.saved = True
-            self._say(f"[bold]saved[/bold] {escape(_listed(list(event.paths)) or event.ref or 'code')}")
+            self._say(f"[bold]saved[/bold] {escape(listed(event.paths, {}, MOST) or event.ref or 'code')}")
         elif isinstance(event, e.ProjectLoaded):
             self._tell_project(event)
         elif isinstance(event, e.DataLanded):
@@ -91,51 +111,119 @@ class Follow:
         if before is None or not self.saved:
             return
         self.saved = False
-        changed = [name for name, found in graph.fingerprints.items() if before.fingerprints.get(name) != found]
-        gone = [name for name in before.nodes if name not in graph.nodes]
-        said = [
-            ("changed", _listed([graph.nodes[name].name for name in changed])),
-            ("gone", _listed(_names(before, gone))),
-        ]
-        text = "; ".join(f"{what}: {names}" for what, names in said if names)
-        self._say(f"  {escape(text)}" if text else "  no change of meaning in any model")
+        said = changes(before, graph)
+        for line in said[:MOST]:
+            self._say(f"  {escape(line)}")
+        if len(said) > MOST:
+            self._say(f"  and {len(said) - MOST} more")
+        if not said:
+            self._say("  no change of meaning in any model: nothing to build")
 
     def _tell_run(self, event: e.Event) -> None:
         if isinstance(event, e.RunStarted):
-            self.built = set()
+            self.asked, self.tests = tuple(event.nodes), Counter()
+            self.built, self.failed, self.building = set(), set(), {}
         elif isinstance(event, e.BuildStarted):
-            self._say(f"  building [bold]{escape(self._name(event.node))}[/bold]: {reason_text(event.reason)}")
+            self.building[event.node] = time.monotonic()
+            self.reasons[event.node] = reason_text(event.reason)
+            if not self.console.is_terminal:  # there the foot shows it
+                self._say(f"  building {self.name(event.node)}: {reason_text(event.reason)}")
         elif isinstance(event, e.NodeBuilt):
+            self.building.pop(event.node, None)
             self.built.add(event.node)
-            self._say(f"  [green]built[/green] {escape(self._name(event.node))} in {event.seconds:.2f} s")
+            why = f": {self.reasons.get(event.node, '')}" if self.console.is_terminal else ""
+            self._say(f"  [green]built[/green] {escape(self.name(event.node))} in {event.seconds:.2f} s{why}")
         elif isinstance(event, e.NodeFailed):
-            self._say(f"  [red]failed[/red] {escape(self._name(event.node))}")
-            self._quote(event.message)
-        elif isinstance(event, e.TestFinished) and event.status != "pass":
-            colour = "yellow" if event.status == "warn" else "red"
-            self._say(f"  [{colour}]test {event.status}[/{colour}] {escape(self._test(event.test))}")
-            self._quote(event.message)
+            self.building.pop(event.node, None)
+            self.failed.add(event.node)
+            self._tell_failure(event)
+        elif isinstance(event, e.BuildInterrupted):
+            self.building.pop(event.node, None)
+        elif isinstance(event, e.TestFinished):
+            self._tell_test(event)
         elif isinstance(event, e.RunFinished):
             self._tell_end(event)
 
-    def _tell_end(self, event: e.RunFinished) -> None:
-        nodes = sum(node.built for node in self.graph.nodes.values()) if self.graph else 0
-        colour = {"success": "green", "failed": "red", "error": "red"}.get(event.status, "yellow")
-        counts = f"{len(self.built)} built, {max(0, nodes - len(self.built))} left alone"
-        self._say(f"  [{colour}]{event.status}[/{colour}]: {counts}. Waiting for the next change.")
+    def _tell_failure(self, event: e.NodeFailed) -> None:
+        self._say(f"  [red]failed[/red] {escape(self.name(event.node))}")
+        self._quote(event.message)
+        node = self.graph.nodes.get(event.node) if self.graph else None
+        if node is None or node.path is None or event.status == "skipped":
+            return
+        self._say(f"    [dim]file[/dim] {escape(node.path)}")
+        if found := compiled(self.service.config.state_dir, event.run, node.path):
+            self._say(f"    [dim]compiled[/dim] {escape(_short(found))}")
+
+    def _tell_test(self, event: e.TestFinished) -> None:
+        self.tests[event.status] += 1
+        if event.status == "pass":
+            return
+        test = self.graph.tests.get(event.test) if self.graph else None
+        colour = "yellow" if event.status == "warn" else "red"
+        self._say(f"  [{colour}]test {event.status}[/{colour}] {escape(test.name if test else event.test)}")
         self._quote(event.message)
 
-    def _name(self, node: str) -> str:
-        return self.graph.nodes[node].name if self.graph and node in self.graph.nodes else node
+    def _tell_end(self, event: e.RunFinished) -> None:
+        colour = {"success": "green", "failed": "red", "error": "red"}.get(event.status, "yellow")
+        tests = f", tests: {_counts(self.tests)}" if self.tests else ""
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        counts = f"{len(self.built)} built{failed}{tests}"
+        self._say(f"  [{colour}]{event.status}[/{colour}]: {counts}. Waiting for the next change.")
+        self._quote(event.message)
+        self.asked, self.building = (), {}
+        self._tell_rest()
 
-    def _test(self, test: str) -> str:
-        return self.graph.tests[test].name if self.graph and test in self.graph.tests else test
+    def _stand(self) -> list[dict[str, Any]]:
+        """The nodes as they are decided now."""
+        with self.service.view() as view:
+            nodes: list[dict[str, Any]] = report.status(view)["nodes"] if view.project else []
+        self.standing = _counts(Counter(node["action"] for node in nodes))
+        return nodes
+
+    def _tell_rest(self) -> None:
+        """Why the rest was left alone: a count for each reason, and the notable ones by name."""
+        nodes = self._stand()
+        rest = [node for node in nodes if node["node"] not in self.built and node["action"] != "build"]
+        if reused := [node for node in rest if node["action"] == "reuse"]:
+            reasons = _counts(Counter(reason_text(node["reason"]) for node in reused), "{name} ({count})")
+            self._say(f"  [dim]reused {len(reused)}: {escape(reasons)}[/dim]")
+        held = [node for node in rest if node["action"] in NOTABLE]
+        for node in held[:MOST]:
+            until = f" until {node['eligible_at'][11:19]} UTC" if node["eligible_at"] else ""
+            self._say(f"  [dim]{node['action']} {escape(node['name'])}{until}: {escape(node['text'])}[/dim]")
+        if len(held) > MOST:
+            self._say(f"  [dim]and {len(held) - MOST} more that wait or are blocked[/dim]")
 
 
-def _names(graph: Graph, ids: list[str]) -> list[str]:
-    return [graph.nodes[name].name for name in ids]
+def changes(before: Graph, after: Graph) -> list[str]:
+    """What differs in meaning between two states of the project, a node a line, with the parts of it that do."""
+    found = []
+    for name, identity in after.fingerprints.items():
+        node, old = after.nodes[name], before.nodes.get(name)
+        if old is None:
+            found.append(f"new {node.name}{_in(node.path)}")
+        elif before.fingerprints.get(name) != identity:
+            parts = [part for part in {**old.parts, **node.parts} if old.parts.get(part) != node.parts.get(part)]
+            found.append(f"changed {node.name}: {', '.join(parts) or 'what it is compiled to'}{_in(node.path)}")
+    return found + [
+        f"gone {node.name}{_in(node.path)}" for name, node in before.nodes.items() if name not in after.nodes
+    ]
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    return ", ".join(names[:MOST]) + more
+def compiled(state_dir: Path, run: str, path: str) -> Path | None:
+    """The file with the SQL that a run compiled of the node whose file is `path`, where dbt came that far."""
+    kept = f"runs/{run}/*/target/{{}}/*/{path}"
+    return next((found for kind in ("run", "compiled") for found in state_dir.glob(kept.format(kind))), None)
+
+
+def _in(path: str | None) -> str:
+    return f" ({path})" if path else ""
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _counts(counter: Iterable[str] | Counter[str], form: str = "{count} {name}") -> str:
+    return ", ".join(form.format(name=name, count=count) for name, count in Counter(counter).most_common())

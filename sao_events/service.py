@@ -58,6 +58,7 @@ class Service:
         self._nudged = threading.Event()
         self._load_asked = threading.Event()
         self._loads = 0
+        self._looking = False
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._checkpoint = 0
@@ -174,6 +175,11 @@ class Service:
     def loads(self) -> int:
         """How many times the project has been looked up and parsed."""
         return self._loads
+
+    @property
+    def loading(self) -> bool:
+        """Whether the project is being looked up and parsed, or is about to be."""
+        return self._looking or self._load_asked.is_set()
 
     def reload(self) -> None:
         """Look the project up again, without an event."""
@@ -307,6 +313,7 @@ class Service:
     def _load(self, asked: bool) -> bool:
         """Look the project up and record what is found. Returns whether all is well."""
         error: str | None = None
+        self._looking = True
         try:
             found = self.deployer.look(fresh=asked)
             if self._stopping.is_set():
@@ -320,6 +327,7 @@ class Service:
             LOG.error("the newest state of the project is not in force: %s", error)
         with self._changed:
             self.load_error = error
+            self._looking = False
             self._loads += 1
             self._changed.notify_all()
         return error is None

@@ -8,7 +8,9 @@ write themselves is ignored.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -22,11 +24,12 @@ from sao_events.config import Config
 from sao_events.errors import SaoError
 from sao_events.follow import Follow
 from sao_events.ports import Draft
+from sao_events.screen import watch_live
 from sao_events.service import Service
 
 IGNORED_FOLDERS = frozenset({"target", "logs", "dbt_packages", ".git", ".sao", ".venv", "__pycache__", "node_modules"})
 SUFFIXES = frozenset({".sql", ".yml", ".yaml", ".py", ".csv", ".md"})
-QUIET, MOST = 0.25, 2.0
+QUIET, MOST = 0.1, 2.0  # an editor writes a save in pieces; a formatter or a branch takes its time
 
 
 def matters(path: Path, folder: Path) -> bool:
@@ -49,6 +52,7 @@ class Saves(FileSystemEventHandler):
     def __init__(self, folder: Path, tell: Callable[[tuple[str, ...]], None]) -> None:
         self.folder, self.tell = folder, tell
         self._paths: set[str] = set()
+        self._told = 0  # also what is told again: a file that is written in pieces
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._gather, name="sao-saves", daemon=True)
@@ -66,8 +70,10 @@ class Saves(FileSystemEventHandler):
 
     def add(self, names: Iterable[str]) -> None:
         """Take these names as changed."""
+        names = set(names)
         with self._changed:
-            self._paths.update(names)
+            self._paths |= names
+            self._told += len(names)
             self._changed.notify()
 
     def stop(self) -> None:
@@ -83,11 +89,10 @@ class Saves(FileSystemEventHandler):
                 self._changed.wait_for(lambda: self._paths or self._stopping)
                 if self._stopping:
                     return
-                count, waited = 0, 0.0
-                while count != len(self._paths) and waited < MOST:
-                    count = len(self._paths)
-                    self._changed.wait(QUIET)
-                    waited += QUIET
+                until, quiet = time.monotonic() + MOST, False
+                while not quiet and time.monotonic() < until:
+                    self._told = 0
+                    quiet = not self._changed.wait_for(lambda: self._told or self._stopping, QUIET)
                 paths, self._paths = tuple(sorted(self._paths)), set()
             self.tell(paths)
 
@@ -144,13 +149,19 @@ def watch(config: Config, console: Console | None = None, *, polling: bool = Fal
             "watch works on the files of a folder", hint="leave `git` out of the configuration, or use serve"
         )
     console = console or Console(highlight=False)
+    config = replace(config, settings=replace(config.settings, settle=0.0))  # a burst of saves is one already
     service, folder = Service(config), config.dbt.project_dir.resolve()
     service.start(tell=console.print)
     saves = Saves(folder, lambda paths: _saved(service, paths))
     watched = Watched(folder, saves, polling=polling)
+    where = f"{folder.name} · {config.environment}"
     console.print(f"watching {folder} · [dim]Ctrl-C ends[/dim]")
+    follow = Follow(service, console)
     try:
-        Follow(service, console).run()
+        if console.is_terminal:
+            watch_live(follow, where)
+        else:
+            follow.run()
     except KeyboardInterrupt:
         console.print("stopping")
     finally:

@@ -67,6 +67,7 @@ SHELL = (
     "preview",
     "proving",
     "scenario",
+    "screen",
     "service",
     "simulate",
     "turns",

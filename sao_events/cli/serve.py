@@ -17,7 +17,8 @@ SERVE_EXAMPLES = """  sao-events serve                                in a dbt p
   sao-events --config /etc/sao.yml serve --port 80
   sao-events serve --host 0.0.0.0                 reachable from outside: put a proxy with TLS in front"""
 WATCH_EXAMPLES = """  sao-events watch                                a saved file builds what it changes in meaning
-  sao-events watch --target dev"""
+  sao-events watch --target dev
+  sao-events watch --poll                         on a network share, in a container's mounted folder"""
 HOOKS_EXAMPLES = """  sao-events hooks install --repo /srv/git/shop.git       a bare repository: at each push
   sao-events hooks install                                this clone: at each commit, merge and checkout
   sao-events hooks install --without pre-push             no preview before a push
@@ -31,7 +32,12 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     serve_parser = add_command(commands, "serve", serve, summary, SERVE_EXAMPLES)
     serve_parser.add_argument("--host", metavar="NAME", help="the address to listen on (default: http.host)")
     serve_parser.add_argument("--port", metavar="N", help="the port, 0 for any free one (default: http.port)")
-    add_command(commands, "watch", watch, "build what a saved file changes, while you edit", WATCH_EXAMPLES)
+    watch_parser = add_command(
+        commands, "watch", watch, "build what a saved file changes, while you edit", WATCH_EXAMPLES
+    )
+    watch_parser.add_argument(
+        "--poll", action="store_true", help="look at the files every second, where the system tells of no changes"
+    )
     _declare_hooks(commands)
 
 
@@ -104,9 +110,9 @@ def watch(context: Context) -> int:
 
     with terminated_as_interrupted():
         if not context.out.as_json:
-            return watch_project(config)
+            return watch_project(config, polling=context.args.poll)
         with following(context):
-            return watch_project(config, Console(quiet=True))
+            return watch_project(config, Console(quiet=True), polling=context.args.poll)
 
 
 def hooks_install(context: Context) -> int:
