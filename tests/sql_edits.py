@@ -1,6 +1,7 @@
 """Edits of SQL, labelled by hand: `same` where no row, name, type or order of columns can differ, `other` where
-something may. The labels say what is so in the warehouse, not what the software finds. `t` and `u` are tables with columns id, a,
-b (numbers), s (text), d (a date), ts (a timestamp); `T` is another name for `t` only where case says nothing.
+something may. The labels say what is so in the warehouse, not what the software finds.
+
+`t` and `u` are tables with columns id, a, b (numbers), s (text), d (a date), ts (a timestamp).
 """
 
 from __future__ import annotations
