@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from sao_events.dbt import DbtSettings, open_builder
 from sao_events.ports import TestEnded
 from tests.dbt_projects import write_project
 from tests.test_runners import Bench
-from tests.testing_oracle import random_project
+from tests.testing_oracle import compare, random_project
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
 pytestmark = [pytest.mark.dbt, pytest.mark.slow]
@@ -121,3 +122,10 @@ def test_random_data_with_nulls_duplicates_and_orphans(benches: Any) -> None:
     assert found == outcomes(benches(files, aggregate=False))
     assert {status for status, _ in found.values()} >= {"pass", "fail"}
     assert len(found) > 40
+
+
+def test_reused_proven_and_together_tests_come_out_as_by_plain_dbt(tmp_path: Path) -> None:
+    counts = Counter[str]()
+    assert compare(104, tmp_path, counts) == []
+    assert counts["run"] > 20
+    assert min(counts["reused"], counts["proven"]) > 5
