@@ -62,6 +62,7 @@ class Service:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._checkpoint = 0
+        self._saving = threading.Thread()
         self._checked: float | None = None
 
     def start(self, *, load: bool = True, tell: Callable[[str], None] = LOG.warning) -> None:
@@ -99,18 +100,27 @@ class Service:
             self.dbt.close()
             for thread in self._threads:
                 thread.join(SLACK)
-            self._save()
+            if self._saving.is_alive():
+                self._saving.join()
+            with self._changed:
+                self._save(self._world)
+                self._changed.notify_all()
             self.store.close()
         finally:  # also when somebody will not wait
             self.lock.release()
 
-    def _save(self) -> None:
+    def _save(self, world: World) -> None:
         try:
-            with self._changed:
-                save_world(self.store, self._world)
-                self._changed.notify_all()
+            save_world(self.store, world)
         except SaoError as error:
             LOG.warning("no checkpoint was written, the next start takes longer: %s", error)
+
+    def _save_beside(self, world: World) -> None:
+        """Write a checkpoint while the engine goes on."""
+        if not self._saving.is_alive():
+            self._checkpoint = world.seq
+            self._saving = threading.Thread(target=self._save, args=(world.snapshot(),), name="sao-save", daemon=True)
+            self._saving.start()
 
     # For readers and senders
 
@@ -136,17 +146,18 @@ class Service:
 
     @contextmanager
     def view(self) -> Iterator[View]:
-        """What is on record now, held still while the context lasts; keep it short."""
+        """What is on record now. The engine goes on while it is looked at."""
         with self._changed:
-            yield View(
+            view = View(
                 self.config.environment,
                 self._project,
-                self._world,
+                self._world.snapshot(),
                 self.settings,
                 self.clock.now(),
                 error="\n".join(filter(None, (self.error, self.load_error))) or None,
                 tracked=tracked(self.config, self._checked),
             )
+        yield view
 
     def wait_change(self, after: int, timeout: float) -> int:
         """Wait until something after the event `after` is folded, at most `timeout` seconds; the newest folded
@@ -238,8 +249,7 @@ class Service:
             if engine.world.seq != before:
                 self._changed.notify_all()
             if engine.world.seq - self._checkpoint >= CHECKPOINT_EVERY:
-                save_world(self.store, engine.world)
-                self._checkpoint = engine.world.seq
+                self._save_beside(engine.world)
         return POLL if wake is None else max(0.0, min(POLL, wake - self.clock.now()))
 
     def _tell(self, engine: Engine) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from sao_events import events as e
@@ -226,6 +226,19 @@ class World:
     jobs: dict[str, Job] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     clears_of_all: int = 0
+
+    def snapshot(self) -> World:
+        """The state as it is now, which stays so: what is folded later is not in it."""
+        return replace(
+            self,
+            nodes=Register(self.nodes),
+            sources=Register(self.sources),
+            loads={source: set(told) for source, told in self.loads.items()},
+            incomplete={load: {key: dict(it) for key, it in ids.items()} for load, ids in self.incomplete.items()},
+            tests=Register(self.tests),
+            jobs=dict(self.jobs),
+            runs=dict(self.runs),
+        )
 
     def watch(self) -> set[str]:
         """A set that gets the name of every node, source and test whose state is written from now on. One watches at a

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sao_events import engine, plan, turns
 from sao_events import events as e
+from sao_events import standing as standing_module
 from sao_events.decide import Decision, Look
 from sao_events.evolve import evolve
 from sao_events.graph import Graph
@@ -180,3 +181,39 @@ def random_record(chance: Random) -> Record:
         if chance.random() < 0.95:
             record.build(name)
     return record.at(record.hour + 1.0)
+
+
+def test_a_failed_test_that_will_run_again_holds_nothing_up() -> None:
+    test = Test("t", "t", ("s", "e"))
+    late, over_n = node("late", "s", "b"), node("e", "n", kind="ephemeral")
+    sources = [Source(name, name) for name in "sab"]
+    record = Record(*sources, node("n", "a"), over_n, late, test)
+    record.at(1.0).land("s", "a", "b").build().at(2.0).test("t", "fail").land("b")
+    standing, asked = Checked(), (record.graph, record.world, record.settings)
+    assert standing.plan(*asked, record.now).decisions["late"].waiting_for == ("s",)
+    record.land("a")  # what the test looks at is built, and the test runs again, before `late` has its turn
+    assert standing.plan(*asked, record.now).nodes == ("n", "late")
+
+
+def test_one_event_decides_what_it_reaches_and_no_more() -> None:
+    things = [Source(f"s{n}", f"s{n}") for n in range(50)]
+    tables = [node(f"n{n}", f"s{n}") for n in range(50)]
+    readers = [node(f"m{n}", f"n{n}") for n in range(50)]
+    record, standing = Record(*things, *tables, *readers), Standing()
+    record.at(1.0).land(*(thing.id for thing in things)).build().at(2.0)
+    standing.plan(record.graph, record.world, record.settings, record.now)
+    record.land("s7")
+    with patch.object(standing_module, "take", wraps=plan.take) as taken:
+        assert standing.plan(record.graph, record.world, record.settings, record.now).nodes == ("n7", "m7")
+        assert [call.args[1] for call in taken.call_args_list] == ["n7", "m7"]
+        standing.plan(record.graph, record.world, record.settings, record.now)
+        assert taken.call_count == 2
+
+
+def test_who_does_not_watch_any_more_looks_at_everything() -> None:
+    record = Record(Source("s", "s"), node("n", "s"))
+    asked = (record.graph, record.world, record.settings)
+    first, second = Checked(), Checked()
+    for standing in (first, second, first, second):
+        record.at(record.hour + 1.0).land("s").build("n").at(record.hour + 1.0).land("s")
+        assert standing.plan(*asked, record.now + 1.0).nodes == ("n",)

@@ -358,3 +358,13 @@ def test_a_project_in_force_ends_the_rejection_of_another() -> None:
     assert (world.project, world.commit) == ("d1", "c1")
     assert world.rejected == rejected[1]
     assert world_of(*rejected, e.ProjectLoaded("d3", "c3")).rejected is None
+
+
+def test_a_snapshot_stays_as_it_is() -> None:
+    world = World()
+    evolve(world, e.Recorded(1, 1.0, e.DataLanded("s", "one")))
+    kept, then = world.snapshot(), deepcopy(world)
+    assert kept == world
+    for seq, event in enumerate((e.DataLanded("s", "two"), e.RelationDropped("n"), e.JobRequested("j", "j", 3.0)), 2):
+        evolve(world, e.Recorded(seq, float(seq), event))
+    assert kept == then != world

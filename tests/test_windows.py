@@ -151,3 +151,23 @@ def test_it_opens_at_the_first_instant_at_which_it_may(
         assert found is None or found > now + 2999 * 900.0
     else:
         assert found == walked
+
+
+MOMENTS = st.integers(1_774_000_000, 1_776_000_000).map(float)  # March 2026: the night in which clocks go forward
+AUTUMN = st.integers(1_792_800_000, 1_793_000_000).map(float)  # and that in which they go back
+
+
+@given(CALENDARS, st.one_of(MOMENTS, AUTUMN))
+def test_nothing_changes_while_it_is_even(made: Calendar, at: float) -> None:
+    until = made.even_until(at)
+    assert at < until <= at + 900.0
+    for moment in (at + step for step in range(0, int(until - at), 7)):
+        assert (made.interval(moment, 1.0), made.is_quiet(moment)) == (made.interval(at, 1.0), made.is_quiet(at))
+
+
+@given(CALENDARS, st.one_of(MOMENTS, AUTUMN), st.integers(0, 400), st.floats(0.0, 1.0))
+def test_a_wait_ends_when_it_was_said_to(made: Calendar, clock: float, later: int, share: float) -> None:
+    now = clock + later * 900.0
+    found, again = made.opens(clock, now, 36000.0), now + share * (made.even_until(now) - now)
+    if found is not None and again < min(found, made.even_until(now)):
+        assert made.opens(clock, again, 36000.0) == found
