@@ -318,7 +318,7 @@ class Engine:
         words = report.words or report.status
         if report.status == "success":
             run.built.add(report.node)
-            columns = report.columns if report.columns != self.world.node(report.node).columns else {}
+            columns = report.columns if report.columns != self.world.node(report.node).columns else None
             took, same = report.seconds, report.same_content
             self._append(e.NodeBuilt(run.id, report.node, took, same, words, report.message, columns))
             proving = self.proving if self.proving and self.proving.graph is flight.graph else None

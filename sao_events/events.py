@@ -186,7 +186,7 @@ class BuildStarted(Event):
 @dataclass(frozen=True, slots=True)
 class NodeBuilt(Event):
     """The build succeeded; `seconds` is what dbt measured, `same_content` whether the stored rows are as they were.
-    `columns` are those of the relation with their types in the warehouse, where they were seen and are not as before.
+    `columns` are those of the relation with their types in the warehouse, empty where nobody looked; None: as before.
     """
 
     run: str
@@ -195,7 +195,7 @@ class NodeBuilt(Event):
     same_content: bool = False
     status: str = "success"
     message: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

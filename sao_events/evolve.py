@@ -197,7 +197,7 @@ def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
         return
     state = world.nodes[event.node]
     built = succeeded(state, attempt, recorded.at, event.seconds, event.same_content)
-    world.nodes[event.node] = replace(built, columns=event.columns) if event.columns else built
+    world.nodes[event.node] = built if event.columns is None else replace(built, columns=event.columns)
     _answered(world, event.run, event.node)
 
 

@@ -366,6 +366,14 @@ def test_what_was_hoped_for_and_is_not_proven_runs_in_the_same_run() -> None:
     assert not found[UNIQUE].proven
 
 
+def test_types_that_nobody_looked_at_are_not_those_of_the_build_before() -> None:
+    bench = Bench()
+    assert bench.land()[UNIQUE].proven
+    bench.builds.columns.clear()  # as by a dbt that is not kept warm
+    assert not bench.land()[UNIQUE].proven
+    assert bench.engine.world.node("orders").columns == {}
+
+
 def test_a_job_that_is_to_run_all_tests_runs_them() -> None:
     bench = Bench()
     bench.builds.pieces.clear()
