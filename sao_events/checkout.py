@@ -83,17 +83,18 @@ def check_branch(branch: str) -> str:
 class Checkout:
     """The remote's tracked branch, mirrored below `folder`; commits are laid out in `folder/commits/<sha>`.
 
+    Without `links` symbolic links are laid out as files with their text in them, so that none leads out of the folder.
     For use by one thread; `close` may be called by another. Raises SaoError with what to do where git cannot do its
     part.
     """
 
-    def __init__(self, remote: str, branch: str, folder: Path) -> None:
+    def __init__(self, remote: str, branch: str, folder: Path, *, links: bool = True) -> None:
         self.remote, self.branch, self.folder = check_remote(remote), check_branch(branch), folder
         self.mirror = folder / "mirror.git"
         scheme = str(_scheme(remote))
         own = {"GIT_DIR": str(self.mirror), "GIT_OBJECT_DIRECTORY": str(self.mirror / "objects")}
         self._env = {**_ENV, **own, "GIT_ALLOW_PROTOCOL": scheme}
-        settings = {**_SETTINGS, f"protocol.{scheme}.allow": "always"}
+        settings = {**_SETTINGS, f"protocol.{scheme}.allow": "always", "core.symlinks": str(links).lower()}
         self._options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._lock = threading.Lock()
         self._running: git.Git.AutoInterrupt | None = None

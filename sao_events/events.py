@@ -56,6 +56,28 @@ class HeadSeen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PreviewAsked(Event):
+    """The pull or merge request `number` of a git host of the kind `provider` is at `commit`; `fork`: its code comes
+    from another repository.
+    """
+
+    number: int
+    commit: str
+    provider: str = "github"
+    fork: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewMade(Event):
+    """What the pull or merge request would build was found out, in a line, and told; `error`: why it was not."""
+
+    number: int
+    commit: str
+    summary: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectLoaded(Event):
     """The graph stored under the digest `project` is in force from here on; `commit` is its git commit, where there
     is one.
@@ -243,7 +265,7 @@ EVENTS: dict[str, type[Event]] = {
     for kind in (
         EngineStarted, HeadSeen, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared,
         JobRequested, JobFinished, RunStarted, RunFinished, BuildStarted, NodeBuilt, NodeFailed, BuildInterrupted,
-        TestFinished,
+        TestFinished, PreviewAsked, PreviewMade,
     )
 }  # fmt: skip
 

@@ -206,6 +206,11 @@ def _head_seen(event: e.HeadSeen, names: Names) -> str:
     return f"{branch} is{_commit(event.commit)}" if event.commit else f"{branch} cannot be asked{_message(event.error)}"
 
 
+def _preview_made(event: e.PreviewMade, names: Names) -> str:
+    said = f": {event.summary}" if event.summary else ""
+    return f"request {event.number}{_commit(event.commit)}{said}{_message(event.error)}"
+
+
 def _loaded(event: e.ProjectLoaded, names: Names) -> str:
     count = len(event.warnings)
     warnings = f", {count} {'warning' if count == 1 else 'warnings'}" if count else ""
@@ -215,6 +220,8 @@ def _loaded(event: e.ProjectLoaded, names: Names) -> str:
 _EVENTS: dict[type[Event], Callable[[Any, Names], str]] = {
     e.EngineStarted: lambda event, names: "the service started",
     e.HeadSeen: _head_seen,
+    e.PreviewAsked: lambda event, names: f"preview of request {event.number} asked for{_commit(event.commit)}",
+    e.PreviewMade: _preview_made,
     e.ProjectLoaded: _loaded,
     e.ProjectRejected: lambda event, names: f"project refused{_commit(event.commit)}{_message(event.error)}",
     e.CodePushed: _code_pushed,

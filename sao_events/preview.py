@@ -85,7 +85,8 @@ def _only_in(project: Path, folder: Path, name: str) -> bool:
 def masked(config: Config) -> dict[str, str]:
     """The secrets of the environment, each with a value that says nothing: those of dbt's profile, and our own."""
     webhooks = [secret for hook in config.webhooks.values() for secret in hook.secrets]
-    own = {secret.env for secret in (*config.data_tokens, *webhooks) if secret.env}
+    token = [config.previews.token] if config.previews else []
+    own = {secret.env for secret in (*config.data_tokens, *webhooks, *token) if secret.env}
     return {name: "hidden" for name in os.environ if name.startswith(MASK) or name in own}
 
 

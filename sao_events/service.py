@@ -26,6 +26,7 @@ from sao_events.events import Recorded
 from sao_events.lock import StateLock
 from sao_events.ports import Clock, Draft, Incoming, Receipt, Store
 from sao_events.project import Project
+from sao_events.pulls import Pulls
 from sao_events.report import View, iso
 from sao_events.state import Head, World
 from sao_events.store import open_store
@@ -59,6 +60,7 @@ class Service:
         self._load_asked = threading.Event()
         self._loads = 0
         self._looking = False
+        self.pulls: Pulls | None = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._checkpoint = 0
@@ -78,10 +80,13 @@ class Service:
             self._open_engine()
             self.deployer = Deployer(self.config, self.dbt, self.store, self._world)
             self.deployer.on_head = self._saw_head
+            if self.config.git and self.config.previews:
+                self.pulls = Pulls(self.config, self.store, self.view, self._told)
             undo.pop_all()
         if load:
             self._load_asked.set()
-        for name, loop in (("engine", self._run_engine), ("deployer", self._run_deployer)):
+        loops = [("engine", self._run_engine), ("deployer", self._run_deployer)]
+        for name, loop in [*loops, *([("previews", self.pulls.run)] if self.pulls else [])]:
             thread = threading.Thread(target=loop, name=f"sao-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -95,6 +100,8 @@ class Service:
         self._load_asked.set()
         try:
             self.deployer.close()
+            if self.pulls:
+                self.pulls.close()
             self.dbt.stop_loading()
             self._threads[0].join(self.config.dbt.grace + 2 * SLACK)
             self.dbt.close()
@@ -216,6 +223,12 @@ class Service:
     def _noted(self, recorded: Recorded) -> None:
         if isinstance(recorded.event, e.CodePushed):
             self._load_asked.set()
+        elif isinstance(recorded.event, e.PreviewAsked) and self.pulls:
+            self.pulls.ask(recorded.event)
+
+    def _told(self, event: e.Event) -> None:
+        if not self._stopping.is_set():
+            self.submit([Draft(event, self.clock.now(), sender="previews")]).result()
 
     def _run_engine(self) -> None:
         pause = HEAL_LEAST

@@ -66,6 +66,8 @@ BUILDS: st.SearchStrategy[e.Event] = st.one_of(
 )
 EVENTS: st.SearchStrategy[e.Event] = st.one_of(
     st.builds(e.EngineStarted),
+    st.builds(e.PreviewAsked, COUNTS, WORDS, WORDS, st.booleans()),
+    st.builds(e.PreviewMade, COUNTS, WORDS, st.none() | WORDS, st.none() | WORDS),
     st.builds(e.HeadSeen, st.none() | WORDS, st.none() | WORDS, st.none() | WORDS),
     st.builds(e.ProjectLoaded, WORDS, st.none() | WORDS, some(WORDS)),
     st.builds(e.ProjectRejected, WORDS, st.none() | WORDS),

@@ -50,7 +50,7 @@ CORE = (
     "report",
 )
 PORTS = ("ports", "clock")
-ADAPTERS = ("checkout", "dbt", "inputs", "lock", "store", "warehouse", "yamltext")
+ADAPTERS = ("checkout", "dbt", "githost", "inputs", "lock", "store", "warehouse", "yamltext")
 SHELL = (
     "builds",
     "cli",
@@ -65,6 +65,7 @@ SHELL = (
     "identify",
     "jobs",
     "preview",
+    "pulls",
     "proving",
     "scenario",
     "screen",

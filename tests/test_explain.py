@@ -92,6 +92,11 @@ EVENTS: dict[type[e.Event], tuple[e.Event, str]] = {
     type(event): (event, words)
     for event, words in (
         (e.EngineStarted(), "started"),
+        (e.PreviewAsked(7, "0123456789abcdef"), "preview of request 7 asked for at commit 0123456789"),
+        (
+            e.PreviewMade(7, "0123456789abcdef", "would build 1 of 2"),
+            "request 7 at commit 0123456789: would build 1 of 2",
+        ),
         (e.HeadSeen("0123456789abcdef", "refs/heads/main"), "main is at commit 0123456789"),
         (e.ProjectLoaded("digest", "0123456789abcdef", ("w",)), "project loaded at commit 0123456789, 1 warning"),
         (e.ProjectRejected("no such model\nline 2", "0123456789abcdef"), "refused at commit 0123456789: no such model"),

@@ -56,6 +56,8 @@ def copy_of(world: World) -> World:
 # Every kind of event; each field of the state ends with something in it.
 FULL = (
     e.EngineStarted(),
+    e.PreviewAsked(7, "c9", "gitlab", True),
+    e.PreviewMade(7, "c9", "would build 1 of 2 nodes"),
     e.HeadSeen("c1", "refs/heads/main"),
     e.HeadSeen(None, "refs/heads/main", "away"),
     e.ProjectLoaded("d1", "c1", ("a warning",)),

@@ -15,6 +15,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "data",
         "webhooks",
         "git",
+        "previews",
         "sources",
     ),
     "project": ("dir", "profiles_dir", "profile", "target", "vars"),
@@ -31,5 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "webhooks.*.secrets": ("env", "file", "not_after"),
     "webhooks.*.map": ("match", "sources", "relation", "schema"),
     "git": ("remote", "branch", "poll", "subdir"),
+    "previews": ("token", "api", "forks", "url"),
+    "previews.token": ("env", "file"),
     "sources.*": ("static", "view"),
 }

@@ -17,11 +17,13 @@ from sao_events.config.values import (
     DbtConfig,
     GitConfig,
     HttpConfig,
+    PreviewConfig,
     Secret,
     SourceConfig,
     WebhookConfig,
 )
 from sao_events.errors import ConfigError, PolicyError, UsageError
+from sao_events.githost import check_api
 from sao_events.inputs.data import read_instant
 from sao_events.inputs.providers import PROVIDERS
 from sao_events.policy import Settings, read_policy
@@ -64,6 +66,7 @@ class Reader:
             evidence=read_evidence(self._block(block, "data"), self.place),
             webhooks={name: self._webhook(name, hook) for name, hook in self._named(block, "webhooks")},
             git=self._git(self._block(block, "git")) if self._block(block, "git") else None,
+            previews=self._previews(self._block(block, "previews")) if self._block(block, "previews") else None,
             sources={name: self._source(source) for name, source in self._named(block, "sources")},
             path=path,
         )
@@ -147,6 +150,15 @@ class Reader:
         if Path(subdir).is_absolute() or ".." in Path(subdir).parts:
             raise self._error(block, "subdir", f"git.subdir must be a folder inside the repository, not {subdir}")
         return GitConfig(remote, self._text(block, "branch") or "main", self._seconds(block, "poll", 300.0), subdir)
+
+    def _previews(self, block: Block) -> PreviewConfig:
+        if plain(block.get("token")) is None:
+            raise self._error(block, "token", "previews.token is missing: where the token of the git host is")
+        token, api = self._secret(block["token"], block, "token", "previews.token"), self._text(block, "api")
+        try:
+            return PreviewConfig(token, api and check_api(api), self._flag(block, "forks"), self._text(block, "url"))
+        except ConfigError as error:
+            raise self._error(block, "api", error.message) from None
 
     def _source(self, block: Block) -> SourceConfig:
         block.expect(self.place, KEYS["sources.*"])

@@ -94,6 +94,18 @@ class GitConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PreviewConfig:
+    """Previews of pull and merge requests: the `token` for the git host's API at `api` (None: that of github.com or
+    gitlab.com), whether the code of `forks` is looked at, and the address `url` that a commit status links to.
+    """
+
+    token: Secret
+    api: str | None = None
+    forks: bool = False
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceConfig:
     """What is not to be seen of a source: it never changes (`static`), it is a view in the warehouse (`view`)."""
 
@@ -114,6 +126,7 @@ class Config:
     evidence: Evidence = field(default_factory=Evidence)
     webhooks: Mapping[str, WebhookConfig] = field(default_factory=dict)
     git: GitConfig | None = None
+    previews: PreviewConfig | None = None
     sources: Mapping[str, SourceConfig] = field(default_factory=dict)
     path: Path | None = None
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qsl
 
 from sao_events.errors import UsageError
-from sao_events.events import CodePushed
+from sao_events.events import CodePushed, PreviewAsked
 from sao_events.inputs.landing import Landing
 from sao_events.inputs.strict import Malformed, UnknownForm, media_type, read_json
 from sao_events.ports import Draft
@@ -98,6 +98,24 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
+class Pull:
+    """An open pull or merge request: its number, the commit at its head, the branch that it is for; `fork`: it comes
+    from another repository.
+    """
+
+    number: int
+    head: str
+    base: str
+    fork: bool
+
+    def draft(self, provider: str, repository: Repository | None, at: float, sender: str) -> Draft:
+        """The event to be appended: one for each state of the request."""
+        name = repository.name.lower() if repository else ""
+        key = f"{provider}/preview/{sha256(f'{name} {self.number} {self.head}'.encode()).hexdigest()}"
+        return Draft(PreviewAsked(self.number, self.head, provider, self.fork), at, key, sender)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a handshake is answered with, where it is not one of the usual answers."""
 
@@ -120,6 +138,7 @@ class Said:
     ignored: str | None = None
     answer: Answer | None = None
     visit: str | None = None
+    pull: Pull | None = None
 
 
 @dataclass(frozen=True, slots=True)

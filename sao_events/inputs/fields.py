@@ -33,6 +33,14 @@ def text_or_none(block: Block, key: str) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= TEXT_LENGTH else None
 
 
+def number(block: Block, key: str) -> int:
+    """A number from 1 on, of at most ten digits."""
+    value = block.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 10**10:
+        raise missing(key)
+    return value
+
+
 def flag(block: Block, key: str) -> bool:
     """True or false; false where it is not there."""
     value = block.get(key, False)

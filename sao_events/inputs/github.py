@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sao_events.inputs import fields
-from sao_events.inputs.delivery import Message, Provider, Push, Repository, Said, object_of
+from sao_events.inputs.delivery import Message, Provider, Pull, Push, Repository, Said, object_of
 from sao_events.inputs.git import is_nothing
 from sao_events.inputs.signed import hmac_hex
 from sao_events.inputs.strict import Malformed
 
+PREVIEWED = ("opened", "reopened", "synchronize", "ready_for_review")
 EVENT, DELIVERY, SIGNATURE = "x-github-event", "x-github-delivery", "x-hub-signature-256"
 
 
@@ -20,15 +21,19 @@ def verify(secrets: Sequence[str], message: Message, now: float) -> str:
 
 
 def read(message: Message, now: float) -> Said:
-    """Pushes; everything else is ignored."""
+    """Pushes and pull requests; everything else is ignored."""
     event, delivery = message.header(EVENT), message.header(DELIVERY)
     if not event:
         raise Malformed("the header X-GitHub-Event is missing", hint="is it GitHub that sends here?")
     payload = object_of(message)
     if event == "ping":
         return Said(delivery, ignored="ping")
+    if event == "pull_request":
+        if payload.get("action") not in PREVIEWED:
+            return Said(delivery, ignored="a pull request is looked at when its code changes")
+        return Said(delivery, repository(payload), pull=pull(payload))
     if event != "push":
-        return Said(delivery, ignored="only pushes are acted on")
+        return Said(delivery, ignored="only pushes and pull requests are acted on")
     return Said(delivery, repository(payload), (push(payload),))
 
 
@@ -40,6 +45,15 @@ def repository(payload: Mapping[str, Any]) -> Repository:
         fields.addresses(block, "clone_url", "ssh_url", "git_url", "html_url"),
         fields.text_or_none(block, "default_branch"),
     )
+
+
+def pull(payload: Mapping[str, Any]) -> Pull:
+    """The pull request. Raises Malformed. Of a repository that is gone nobody can tell that it is no fork."""
+    request = fields.mapping(payload, "pull_request")
+    head, base = fields.mapping(request, "head"), fields.mapping(request, "base")
+    ours, theirs = (fields.mapping_or_empty(side, "repo").get("full_name") for side in (base, head))
+    fork = not isinstance(ours, str) or ours != theirs
+    return Pull(fields.number(payload, "number"), fields.commit(head, "sha"), fields.text(base, "ref"), fork)
 
 
 def push(payload: Mapping[str, Any]) -> Push:

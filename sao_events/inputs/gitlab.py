@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sao_events.inputs import fields
-from sao_events.inputs.delivery import Message, Provider, Push, Repository, Said, object_of
+from sao_events.inputs.delivery import Message, Provider, Pull, Push, Repository, Said, object_of
 from sao_events.inputs.git import is_nothing
 from sao_events.inputs.signed import SIGNING, standard_header, standard_webhooks, token
 
@@ -25,12 +25,14 @@ def verify(secrets: Sequence[str], message: Message, now: float) -> str:
 
 
 def read(message: Message, now: float) -> Said:
-    """Pushes of branches and tags. X-Gitlab-Event-UUID is shared by several hooks and identifies nothing here."""
+    """Pushes of branches and tags, merge requests. X-Gitlab-Event-UUID is shared by several hooks and is no id."""
     delivery = standard_header(message, "id") or message.header("idempotency-key")
     payload = object_of(message)
     kind = fields.text_or_none(payload, "object_kind") or fields.text(payload, "event_name")
+    if kind == "merge_request":
+        return _request(payload, delivery)
     if kind not in KINDS:
-        return Said(delivery, ignored="only pushes are acted on")
+        return Said(delivery, ignored="only pushes and merge requests are acted on")
     return Said(delivery, repository(payload), (_push(payload),))
 
 
@@ -42,6 +44,19 @@ def repository(payload: Mapping[str, Any]) -> Repository:
         fields.addresses(block, "git_http_url", "git_ssh_url", "http_url", "ssh_url", "web_url"),
         fields.text_or_none(block, "default_branch"),
     )
+
+
+def _request(payload: Mapping[str, Any], delivery: str | None) -> Said:
+    """An update without `oldrev` changes the title, a label or the like, and no code."""
+    request = fields.mapping(payload, "object_attributes")
+    action = request.get("action")
+    if action not in ("open", "reopen") and not (action == "update" and request.get("oldrev")):
+        return Said(delivery, ignored="a merge request is looked at when its code changes")
+    ours, theirs = request.get("target_project_id"), request.get("source_project_id")
+    fork = not isinstance(ours, int) or ours != theirs
+    head = fields.commit(fields.mapping(request, "last_commit"), "id")
+    pull = Pull(fields.number(request, "iid"), head, fields.text(request, "target_branch"), fork)
+    return Said(delivery, repository(payload), pull=pull)
 
 
 def _push(payload: Mapping[str, Any]) -> Push:

@@ -95,6 +95,17 @@ def wanted(said: Said, repository: str | None, branch: str | None) -> tuple[tupl
     return found[:MOST], None if found else next(iter(reasons), "nothing was pushed")
 
 
+def unwanted(said: Said, repository: str | None, branch: str | None, *, forks: bool) -> str | None:
+    """Why the pull or merge request that `said` is about has no preview; None where it has one."""
+    if repository is not None and said.repository is not None and not is_same(said.repository, repository):
+        return ANOTHER
+    if said.pull is not None and branch is not None and said.pull.base != branch:
+        return f"only what is to be merged into {branch} is looked at"
+    if said.pull is not None and said.pull.fork and not forks:
+        return "code of forks is not looked at (previews.forks)"
+    return None
+
+
 def _unasked(push: Push, branch: str | None) -> str | None:
     if push.ref is None:
         return None

@@ -20,10 +20,10 @@ from sao_events.config import Config, WebhookConfig
 from sao_events.errors import SaoError, UsageError
 from sao_events.events import Recorded
 from sao_events.inputs import fetched, openlineage
-from sao_events.inputs.delivery import Message, Provider, Said, Unknown, Unverified
+from sao_events.inputs.delivery import Message, Provider, Pull, Said, Unknown, Unverified
 from sao_events.inputs.matched import names_in
 from sao_events.inputs.providers import PROVIDERS
-from sao_events.inputs.remote import ANOTHER, wanted
+from sao_events.inputs.remote import ANOTHER, unwanted, wanted
 from sao_events.inputs.signed import SIGNING, signing_key
 from sao_events.inputs.strict import Malformed
 from sao_events.ports import Delivery, Incoming, Receipt
@@ -163,12 +163,26 @@ class Webhooks:
             matcher = await self.sources.matcher()
             return matcher.judge(delivery, said.landings, hook.config.rules)
         repository = hook.config.repository or (git.remote if git else None)
+        if said.pull is not None:
+            return self._preview(hook, said, said.pull, repository, delivery)
         pushes, reason = wanted(said, repository, git.branch if git else None)
         if reason is not None:
             verdict = "unmatched" if reason.startswith(ANOTHER) else "ignored"
             return Incoming(replace(delivery, verdict=verdict, reason=reason))
         drafts = [push.draft(hook.provider.name, said.repository, at, sender) for push in pushes]
         return Incoming(replace(delivery, verdict="accepted"), drafts)
+
+    def _preview(self, hook: Hook, said: Said, pull: Pull, repository: str | None, delivery: Delivery) -> Incoming:
+        """A pull or merge request, judged."""
+        previews, git = self.backend.config.previews, self.backend.config.git
+        if previews is None or git is None:
+            return Incoming(
+                replace(delivery, verdict="ignored", reason="previews are not switched on (previews.token)")
+            )
+        if reason := unwanted(said, repository, git.branch, forks=previews.forks):
+            return Incoming(replace(delivery, verdict="unmatched" if reason == ANOTHER else "ignored", reason=reason))
+        draft = pull.draft(hook.provider.name, said.repository, delivery.at, f"webhook {hook.name}")
+        return Incoming(replace(delivery, verdict="accepted"), [draft])
 
     async def _record(self, incoming: Incoming) -> Receipt:
         [receipt] = await asyncio.wrap_future(self.backend.receive([incoming]))
