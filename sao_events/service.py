@@ -7,6 +7,7 @@ back from the log. Locks are taken in one order: that of the record first, then 
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -219,6 +220,7 @@ class Service:
             self._engine, self._world, self._project = engine, engine.world, engine.project
             self._fit(engine.project)
             self._changed.notify_all()
+        _keep_apart()
 
     def _noted(self, recorded: Recorded) -> None:
         if isinstance(recorded.event, e.CodePushed):
@@ -259,6 +261,7 @@ class Service:
             if engine.project is not self._project:
                 self._project = engine.project
                 self._fit(engine.project)
+                _keep_apart()
             if engine.world.seq != before:
                 self._changed.notify_all()
             if engine.world.seq - self._checkpoint >= CHECKPOINT_EVERY:
@@ -375,6 +378,15 @@ class Service:
             self.submit([Draft(event, now, sender="deployer") for event in found.events]).result()
         self.deployer.recorded(found)
         self._nudged.set()
+
+
+def _keep_apart() -> None:
+    """Take what is in memory now, a project with its state for the most part, out of the collector's rounds: over a
+    large one each takes longer than a decision. What nobody refers to any more is still freed.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _may_be_news(receipt: Receipt) -> bool:

@@ -24,10 +24,10 @@ def main() -> None:
     taken = []
     for _ in range(TIMES):
         dag = _dag(models, given)
-        start = time.perf_counter()
+        start = time.process_time()
         windows.propagate_freshness_config(dag)
         sao.calculate_nodes_to_run(dag)
-        taken.append(time.perf_counter() - start)
+        taken.append(time.process_time() - start)
     print(statistics.median(taken))
 
 
