@@ -354,3 +354,36 @@ def test_the_code_of_a_request_sees_no_secret_and_what_cannot_be_told_is_on_reco
         assert "token" in (made.error or "")
         gone = ask(service, 404, HEAD)
         assert "refs/pull/404/head" in (gone.error or "")
+
+
+def test_a_signed_webhook_asks_for_a_preview_once(tmp_path: Path) -> None:
+    import hmac
+    from dataclasses import replace
+    from hashlib import sha256
+
+    from sao_events.config import PreviewConfig, Secret
+    from tests.web_service import SECRET, Service, served
+
+    def post(client: Any, payload: Any) -> Any:
+        body = json.dumps(payload).encode()
+        headers = {
+            "x-github-event": "pull_request",
+            "content-type": "application/json",
+            "x-hub-signature-256": f"sha256={hmac.new(SECRET.encode(), body, sha256).hexdigest()}",
+        }
+        return client.post("/webhooks/github", content=body, headers=headers)
+
+    service = Service(tmp_path)
+    with served(service) as client:
+        assert "not switched on" in post(client, pull_request()).json()["ignored"]
+    service.config = replace(service.config, previews=PreviewConfig(Secret(env="SAO_TEST_TOKEN")))
+    stranger = pull_request()
+    stranger["pull_request"]["head"]["repo"] = {"full_name": "stranger/shop"}
+    with served(service) as client:
+        assert post(client, pull_request(action="reopened")).status_code == 202
+        assert post(client, pull_request()).status_code == 200
+        assert "forks" in post(client, stranger).json()["ignored"]
+        unsigned = client.post("/webhooks/github", json=pull_request(), headers={"x-github-event": "pull_request"})
+        assert unsigned.status_code == 401
+    asked = [it.event for it in service.store.read() if isinstance(it.event, e.PreviewAsked)]
+    assert asked == [e.PreviewAsked(7, HEAD, "github")]
