@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -129,7 +128,7 @@ def watch(project: Path) -> Iterator[Queue[tuple[float, str]]]:
     try:
         yield lines
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(timeout=60)
 
 
