@@ -248,3 +248,25 @@ def test_a_part_that_was_about_no_source_is_replayed_alone(service: Service) -> 
         told = client.post(f"/api/deliveries/{number}/replay", headers=bearer()).json()["delivery"]
     assert (told["verdict"], len(told["events"]), told["landings"]) == ("accepted", 2, [])
     assert [event.source for event in service.data()] == [ORDERS, ITEMS]
+
+
+def test_a_load_that_failed_is_taken_note_of_and_nothing_else(service: Service, client: httpx.Client) -> None:
+    failed = {"source": "raw.orders", "status": "failed"}
+    direct = client.post("/events/data", json=failed, headers=bearer())
+    assert (direct.status_code, direct.json()) == (200, {"events": []})
+    hooked = post(client, GENERIC, failed)
+    assert (hooked.status_code, hooked.json()["ignored"]) == (200, "the load failed")
+    assert service.store.last() == 0
+    parts = [{"source": "raw.orders"}, {"source": "raw.items", "status": "failed"}]
+    assert client.post("/events/data", json=parts, headers=bearer()).status_code == 202
+    assert [event.source for event in service.data()] == [ORDERS]
+
+
+def test_a_relation_is_taken_without_a_webhook_too(service: Service, client: httpx.Client) -> None:
+    body = {"relation": "db.raw.orders", "bytes": 7, "rows": 2}
+    assert client.post("/events/data", json=body, headers=bearer()).status_code == 202
+    [event] = service.data()
+    assert (event.source, event.size, event.rows) == (ORDERS, 7, 2)
+    assert client.post("/events/data", json={"labels": {"a": "b"}}, headers=bearer()).status_code == 422
+    for wrong in ({"relation": "a.b.c.d"}, {"relation": '"'}, {"relation": "a.b", "source": "a.b"}, {"labels": []}):
+        assert client.post("/events/data", json=wrong, headers=bearer()).status_code == 400
