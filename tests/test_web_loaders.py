@@ -268,5 +268,6 @@ def test_a_relation_is_taken_without_a_webhook_too(service: Service, client: htt
     [event] = service.data()
     assert (event.source, event.size, event.rows) == (ORDERS, 7, 2)
     assert client.post("/events/data", json={"labels": {"a": "b"}}, headers=bearer()).status_code == 422
-    for wrong in ({"relation": "a.b.c.d"}, {"relation": '"'}, {"relation": "a.b", "source": "a.b"}, {"labels": []}):
+    bodies: list[dict[str, Any]] = [{"relation": "a.b.c.d"}, {"relation": '"'}, {"relation": "a.b", "source": "a.b"}]
+    for wrong in (*bodies, {"labels": []}):
         assert client.post("/events/data", json=wrong, headers=bearer()).status_code == 400
