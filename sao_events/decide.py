@@ -314,7 +314,8 @@ def changed_parts(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
     """The names of the parts of a fingerprint that differ; `folded` where it is an ephemeral model that does."""
     if not then:
         return []
-    return [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)] or ["folded"]
+    names = {*now, *then} - {"compiled", "again"}  # what came of the others
+    return [name for name in sorted(names) if now.get(name) != then.get(name)] or ["folded"]
 
 
 def _code(look: Look, node: Node, baseline: Baseline, reason: Reason, evidence: Mapping[str, Any]) -> Decision:

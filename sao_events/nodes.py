@@ -58,6 +58,12 @@ class Node:
         return self.kind in TRANSPARENT
 
     @property
+    def on_record(self) -> dict[str, str]:
+        """The parts, with the SQL that came of them: what a build remembers of the code that it built."""
+        made = {"compiled": self.compiled, "again": self.again}
+        return dict(self.parts) | {name: text for name, text in made.items() if text}
+
+    @property
     def built(self) -> bool:
         """Whether dbt makes a relation for it at all: everything but ephemeral models."""
         return self.kind != "ephemeral"

@@ -155,7 +155,7 @@ def observe(look: Look, name: str) -> Observed:
     }
     versions = {feed: look.position(feed) for feed in graph.feeds[name]}
     builds = {up: look.state(up).builds for up in graph.looked_at((name,)) if up in graph.nodes}
-    parts = graph.nodes[name].parts
+    parts = graph.nodes[name].on_record
     return Observed(graph.fingerprints[name], versions, codes, state.clears, state.drops, parts, builds)
 
 

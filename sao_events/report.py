@@ -15,6 +15,7 @@ from typing import Any
 from sao_events import checks
 from sao_events.decide import Action, Decision
 from sao_events.deployment import Tracked, deployment
+from sao_events.difference import Texts, difference
 from sao_events.evidence import Evidence
 from sao_events.explain import Names, explain
 from sao_events.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
@@ -211,6 +212,14 @@ def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
         "readers": list(graph.readers[node_id]),
         "tests": [test_object(view, test) for test in graph.tests_of.get(node_id, ())],
     }
+
+
+def code_difference(view: View, texts: Texts, node_id: str) -> list[dict[str, Any]]:
+    """What differs between the code that the node was last built with and the code in force, as `difference` says."""
+    assert view.project is not None
+    baseline = view.world.nodes[node_id].baseline if node_id in view.world.nodes else None
+    built = baseline.observed.parts if baseline else {}
+    return difference(view.project.graph.nodes[node_id], built, texts, view.project.adapter)
 
 
 def resolve_node(project: Project, name: str) -> str | list[str]:

@@ -108,7 +108,9 @@ def pretty(text: str, adapter: str) -> str:
     import sqlglot.errors
 
     try:
-        found = sqlglot.transpile(text, read=dialect_of(adapter), write=dialect_of(adapter), pretty=True)
+        found = sqlglot.transpile(
+            text, read=dialect_of(adapter), write=dialect_of(adapter), pretty=True, comments=False
+        )
     except (RecursionError, ValueError, sqlglot.errors.SqlglotError):
         return text.strip()
     return ";\n".join(found)

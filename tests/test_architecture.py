@@ -45,6 +45,7 @@ CORE = (
     "standing",
     "explain",
     "history",
+    "difference",
     "effects",
     "deployment",
     "report",

@@ -19,10 +19,19 @@ from sao_events.report import View
 
 STATUS_EXAMPLES = """  sao-events status                     every node: what is decided, why, how old, when next
   sao-events status --json | jq '.nodes[] | select(.action == "wait")'"""
+PARTS = {
+    "compiled": "SQL, as dbt compiles it",
+    "again": "SQL, as dbt compiles it once the table is there",
+    "sql": "SQL, as it is written",
+    "vars": "vars that it asks for",
+    "env": "environment variables that it asks for",
+    "refs": "relations that it reads",
+}
 WHY_EXAMPLES = """  sao-events why orders                 by name, or by dbt's unique_id
   sao-events why orders --at 2h          as it was two hours ago, from the log
   sao-events why orders --at 2026-01-31T03:00:00Z
   sao-events why unique_orders_order_id  a test: its result, whether it stands, the chain of its proof
+  sao-events why orders --diff           and what differs from the code that it was built with
   sao-events why orders --json"""
 
 
@@ -33,6 +42,7 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     summary = "show why a node is or is not built: the decision, the events behind it, the last builds, when next"
     parser = add_command(commands, "why", why, summary, WHY_EXAMPLES)
     parser.add_argument("node", metavar="NODE", help="a node's name or unique_id, or a test's")
+    parser.add_argument("--diff", action="store_true", help="show how its code differs from what it was built with")
     parser.add_argument("--at", metavar="TIME", help="as of then: 2h ago is 2h; or 2026-01-31T08:00:00Z")
 
 
@@ -61,12 +71,15 @@ def why(context: Context) -> int:
         else:
             [node] = node_ids(view.project, [context.args.node])
             answer = report.why(view, find, node)
+            if context.args.diff:
+                answer["diff"] = report.code_difference(view, record.store.get_texts, node)
     if context.out.as_json:
         context.out.json(answer)
     elif test is not None:
         _show_test(context, answer)
     else:
         _show_why(context, answer)
+        _show_difference(context, answer)
     return 0
 
 
@@ -180,6 +193,18 @@ def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
         out.table(
             ("started", "reason", "status", "seconds", "run"), [_build_row(build, now) for build in answer["builds"]]
         )
+
+
+def _show_difference(context: Context, answer: Mapping[str, Any]) -> None:
+    if "diff" not in answer:
+        return
+    context.out.line("changed since the last build" if answer["diff"] else "built with the code in force", "bold")
+    for part in answer["diff"]:
+        same = ": written otherwise, the same SQL" if part["same"] else "" if part["diff"] else ": no text is kept"
+        context.out.line(f"  {PARTS.get(part['part'], part['part'])}{same}", "bold")
+        for line in part["diff"]:
+            colour = {"+": "green", "-": "red"}.get(line[:1])
+            context.out.line(f"    {line}", colour)
 
 
 def _facts(answer: Mapping[str, Any], now: float) -> list[str]:

@@ -128,7 +128,10 @@ class Api:
                 raise unavailable("no project is loaded yet", "ask again in a moment; /readyz says when")
             found = report.resolve_node(view.project, name)
             if isinstance(found, str):
-                return answer(report.why(view, self.backend.store.find, found))
+                said = report.why(view, self.backend.store.find, found)
+                if request.query_params.get("diff") in {"1", "true"}:
+                    said["diff"] = report.code_difference(view, self.backend.store.get_texts, found)
+                return answer(said)
         hint = f"did you mean {' or '.join(found)}?" if found else "/api/status lists the nodes"
         raise Problem(404, "there is no such node", hint=hint)
 
