@@ -111,7 +111,7 @@ def test_the_description_names_the_fields_that_are_sent(client: httpx.Client, se
     assert set(schemas["Event"]["properties"]) == set(get(client, "/api/events")["events"][0])
     assert set(schemas["Run"]["properties"]) == set(get(client, "/api/runs")["runs"][0])
     why = set(schemas["Why"]["allOf"][1]["properties"]) | set(schemas["Node"]["properties"])
-    assert why == set(get(client, f"/api/nodes/{FCT}/why?diff=1"))
+    assert why == set(get(client, f"/api/nodes/{FCT}/why", diff="1"))
 
 
 @pytest.mark.parametrize(
