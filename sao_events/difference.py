@@ -12,7 +12,7 @@ from sao_events.sqltext import pretty, same_sql
 
 Texts = Callable[[Iterable[str]], Mapping[str, str]]  # the texts under these digests, where they are known
 LARGEST = 2000  # lines of one difference
-_KEYED, _SECRET = frozenset({"config"}), frozenset({"vars", "env"})
+_KEYED, _SECRET = frozenset({"config"}), frozenset({"vars", "env", "target"})
 
 
 def difference(node: Node, built: Mapping[str, str], texts: Texts, adapter: str) -> list[dict[str, Any]]:

@@ -21,6 +21,13 @@ pytestmark = [pytest.mark.dbt, pytest.mark.slow]
 
 TABLE = "{{ config(materialized='table') }} "
 FILES = {
+    "profiles.yml": """
+        tiny:
+          target: dev
+          outputs:
+            dev: {type: duckdb, path: warehouse.duckdb, threads: 2}
+            prod: {type: duckdb, path: warehouse.duckdb, threads: 2}
+        """,
     "seeds/raw.csv": "id,amount\n1,10\n2,20\n",
     "macros/cents.sql": "{% macro cents(column) %}{{ column }} * 100{% endmacro %}",
     "models/base.sql": TABLE + "select id, {{ cents('amount') }} as cents from {{ ref('raw') }} where id != 3",
@@ -32,6 +39,7 @@ FILES = {
     "models/clock.sql": TABLE + "select '{{ run_started_at }}' as at, 1 as one",
     "models/asks.sql": TABLE + "select {{ run_query('select 7').columns[0].values()[0] if execute else 0 }} as n",
     "models/forced.sql": TABLE + "select {{ 1 if flags.FULL_REFRESH else 2 }} as n",
+    "models/where.sql": TABLE + "select '{{ target.name }}' as at",
     "models/python.py": """
         def model(dbt, session):
             dbt.config(materialized="table")
@@ -48,6 +56,13 @@ FILES = {
         """,
     "tests/nothing_negative.sql": "select * from {{ ref('total') }} where cents < 0",
 }
+PROFILE = """
+    tiny:
+      target: dev
+      outputs:
+        dev:
+          {type: postgres, threads: 1, host: "{{ env_var('DBT_HOST') }}", password: "{{ env_var('DBT_PASSWORD') }}"}
+    """
 
 
 class Shop:
@@ -162,6 +177,24 @@ def test_where_there_is_no_sql_every_edit_but_of_comments_counts(shop: Shop) -> 
 
 def test_configuration_counts_though_the_sql_is_the_same(shop: Shop) -> None:
     assert shop.edited("models/grows.sql", "unique_key='id'", "unique_key='cents'") == {"grows"}
+
+
+def test_another_target_counts_for_what_looks_at_it(shop: Shop) -> None:
+    assert shop.sql("where") == "select 'dev' as at"
+    settings = DbtSettings(shop.root, shop.root / ".other", target="prod", runner="warm")
+    with closing(open_builder(settings)) as builder:
+        there = identified(builder.load().project, shop.store, builder.render)
+    assert changed(shop.before, there) == {"where"}
+
+
+def test_secrets_of_a_profile_are_in_no_identity(tmp_path: Path) -> None:
+    write_project(tmp_path, {"profiles.yml": PROFILE})
+    settings = DbtSettings(tmp_path, tmp_path, env={"DBT_HOST": "here", "DBT_PASSWORD": "secret"})
+    assert settings.given_target() == {
+        "name": "dev",
+        "output": {"type": "postgres", "host": "{{ env_var('DBT_HOST') }}"},
+        "env": {"DBT_HOST": "here"},
+    }
 
 
 def test_who_only_looks_records_nothing_and_sees_the_same(shop: Shop) -> None:

@@ -85,7 +85,8 @@ def read_parsed(settings: DbtSettings, manifest: Path, default: Mapping[str, Any
     """The project that dbt just parsed to `manifest`."""
     body = read_manifest(manifest)
     env, given = settings.environment(), settings.given_vars()
-    project = read_project(body, vars=given, env=env, default=default, root=settings.project_dir.absolute())
+    root, target = settings.project_dir.absolute(), settings.given_target()
+    project = read_project(body, vars=given, env=env, target=target, default=default, root=root)
     return Loaded(project, manifest)
 
 

@@ -66,6 +66,7 @@ class Surroundings:
     vars: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
+    target: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def relations(self) -> dict[str, str]:
@@ -267,6 +268,8 @@ def _looked_up(
     }
     if any(text.words & _ITSELF for text in own) or any(_ITSELF_IN_MACRO.search(text.code) for text in macros):
         found["self"] = stable([node.get(key) for key in DESCRIBES])
+    if around.target and any("target" in text.words for text in texts):
+        found["target"] = stable(around.target)
     if any("graph" in text.words for text in texts):
         found["graph"] = around.graph
     return found
@@ -339,7 +342,7 @@ def _readable(shown: Mapping[str, str], parts: Mapping[str, str]) -> dict[str, s
     """For people: the texts of the parts, by the digests of these; of values that may be secret a short digest."""
     masked = {
         name: stable({key: digest(stable(value))[:8] for key, value in json.loads(shown[name]).items()})
-        for name in ("vars", "env")
+        for name in ("vars", "env", "target")
         if shown.get(name)
     }
     return {parts[name]: text for name, text in (dict(shown) | masked).items() if name in parts}

@@ -45,12 +45,13 @@ def read_project(
     *,
     vars: Mapping[str, Any] | None = None,  # noqa: A002
     env: Mapping[str, str] | None = None,
+    target: Mapping[str, Any] | None = None,
     default: Mapping[str, Any] | None = None,
     root: Path | None = None,
 ) -> Project:
     """The project that the manifest describes.
 
-    `vars` and `env` are the values that vars and environment variables have when dbt renders; only digests of those
+    `vars`, `env` and `target` are the values that these have when dbt renders; only digests of those
     that a node asks for are kept. `default` is the policy of nodes that declare none. `root` is the project's folder,
     for the lines in warnings and for seeds that dbt did not hash. Raises DbtError, PolicyError, GraphError.
     """
@@ -58,7 +59,7 @@ def read_project(
     warnings = _check_schema(metadata)
     adapter = metadata.get("adapter_type") or ""
     macros = Macros(manifest.get("macros") or {}, adapter)
-    around = Surroundings(manifest, macros, adapter, vars or {}, env or {}, root)
+    around = Surroundings(manifest, macros, adapter, vars or {}, env or {}, root, target or {})
     sources = [_source(thing, root, warnings) for thing in _sorted((manifest.get("sources") or {}).values())]
     asserted = Asserted(manifest, adapter, [thing["unique_id"] for thing in _nodes(manifest)])
     made = {thing["unique_id"]: of_node(thing, around) for thing in _nodes(manifest)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ LEFT_OUT = (
     "DBT_DEBUG",
     "DBT_LOG_CACHE_EVENTS",
 )
+_SECRET = re.compile(r"pass|pwd|secret|token|key|credential|private", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,25 @@ class DbtSettings:
         if not os.access(self.state_dir, os.W_OK | os.X_OK):
             raise StoreError(f"{self.state_dir} cannot be written", hint=hint)
 
+    def given_target(self) -> dict[str, Any]:
+        """The target as the profile writes it, with the environment variables that it names, without what may be
+        secret; empty where it is not found.
+        """
+        env = self.environment()
+        given = self.profiles_dir or env.get("DBT_PROFILES_DIR")
+        places = [str(given)] if given else [str(self.project_dir), "~/.dbt"]
+        files = [Path(place).expanduser() / "profiles.yml" for place in places]
+        profiles = next((_yaml(file) for file in files if file.is_file()), {})
+        profile = profiles.get(str(self.profile or _yaml(self.project_dir / "dbt_project.yml").get("profile")))
+        if not isinstance(profile, dict):
+            return {}
+        name, outputs = self.target or profile.get("target", "default"), profile.get("outputs")
+        kept = _shown(outputs.get(name, outputs) if isinstance(outputs, dict) else {})
+        asked = {
+            key for key in re.findall(r"""env_var\(\s*['"]([^'"]+)""", str([name, kept])) if not _SECRET.search(key)
+        }
+        return {"name": name, "output": kept, "env": {key: env.get(key) for key in sorted(asked)}}
+
     def given_vars(self) -> dict[str, Any]:
         """The value of each var, from the project file, those of installed packages, and `vars`, which wins."""
         found: dict[str, Any] = {}
@@ -113,12 +134,23 @@ class DbtSettings:
         return found | dict(self.vars)
 
 
-def _vars(file: Path) -> dict[str, Any]:
+def _shown(output: Any) -> Any:
+    """Settings of a target without what may be secret and without what changes no SQL."""
+    if not isinstance(output, dict):
+        return output
+    return {k: _shown(value) for k, value in output.items() if not _SECRET.search(str(k)) and k != "threads"}
+
+
+def _yaml(file: Path) -> dict[str, Any]:
     try:
         body = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    given = body.get("vars") if isinstance(body, dict) else None
+    return body if isinstance(body, dict) else {}
+
+
+def _vars(file: Path) -> dict[str, Any]:
+    given = _yaml(file).get("vars")
     return {str(name): value for name, value in given.items()} if isinstance(given, dict) else {}
 
 
