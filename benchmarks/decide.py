@@ -214,12 +214,12 @@ def main() -> None:
     if options.memory:
         memory(options.memory)
         return
+    for size in options.nodes:  # in processes of their own, while this one is small: they inherit its most
+        subprocess.run([sys.executable, __file__, "--memory", str(size)], check=True)
     for size in options.nodes:
         passes(size, options.events, options.peer)
     if options.peer is None:
         print(PEER_HINT)
-    for size in options.nodes:  # each in a process of its own: what another has left is not its memory
-        subprocess.run([sys.executable, __file__, "--memory", str(size)], check=True)
     if options.fold:
         fold(options.fold, options.log)
 
