@@ -114,7 +114,8 @@ class Graph:
         """How each node reads its upstreams, ephemeral parents looked through."""
         found: dict[str, Reading] = {}
         for node in self.nodes.values():
-            found[node.id] = self._through(node, found) if any(map(self._ephemeral, node.reads)) else node.reading
+            folds = node.reading.rows is None and any(map(self._ephemeral, node.reads))
+            found[node.id] = self._through(node, found) if folds else node.reading
         return found
 
     @cached_property

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import chain
 
+from sao_events.apart import by_column, taken_apart
 from sao_events.errors import DbtError
 from sao_events.graph import Graph
 from sao_events.identity import Known, Rendered, Same, keys, recorded, settled, text_digest
@@ -31,14 +32,19 @@ def identified(project: Project, store: Store, render: Render) -> Project:
     parts = {text for name in lacking for text in _parts(project.graph, name)}
     store.put_texts(texts | {text: project.texts[text] for text in parts if text in project.texts})
     store.put_known([found[name] for name in lacking])
-    return _with(project, found)
+    settled_project = _with(project, found)
+    apart, new = taken_apart(settled_project, store, texts)
+    store.put_texts(new)
+    return by_column(settled_project, apart, found)
 
 
 def recognised(project: Project, store: Store, render: Render) -> Project:
     """`project` with the identities that it would have, for who only looks: nothing is recorded, and only what has
     other states on record is compiled.
     """
-    return _with(project, _looked_up(project, store, render, everything=False)[0])
+    found, texts, _ = _looked_up(project, store, render, everything=False)
+    settled_project = _with(project, found)
+    return by_column(settled_project, taken_apart(settled_project, store, texts)[0], found)
 
 
 def _looked_up(

@@ -35,18 +35,25 @@ class Code:
 
     def named(self, names: Iterable[str]) -> str:
         """Identity of the rows and of the columns `names`; a column that is not known counts as absent."""
+        return digest(self.base, self.only(names))
+
+    def only(self, names: Iterable[str]) -> str:
+        """Identity of the columns `names` alone."""
         known = dict(self.columns)
-        return digest(self.base, *(part for name in names for part in (name, known.get(name, ""))))
+        return digest(*(part for name in names for part in (name, known.get(name, ""))))
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How a node reads its upstreams: `named` columns of some, `select *` of others (`star`), and of the rest no one
-    knows.
+    knows. Where its SQL is taken apart, `rows` are the columns of each upstream that decide which rows there are, and
+    `feeds` what each of its own columns is made of.
     """
 
     named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     star: frozenset[str] = frozenset()
+    rows: Mapping[str, tuple[str, ...]] | None = None
+    feeds: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
     def sees(self, upstream: str, code: Code) -> str:
         """Identity of what this reader depends on in `upstream`."""
@@ -56,16 +63,34 @@ class Reading:
     def compose(self, own: Code, upstreams: Mapping[str, Code]) -> Code:
         """Identity of a relation with the code `own` built over relations with the codes `upstreams`.
 
-        `select *` passes changed columns on; whatever else changes in what is read changes the whole relation.
+        `select *` passes changed columns on. Where `rows` and `feeds` are known, a column changes with what it is made
+        of, and everything with what decides the rows; whatever else changes in what is read changes the whole relation.
+
+        Sound with equal codes over equal data make equal relations for each upstream: the base holds the base of every
+        upstream, and each of its columns that decides the rows; so equal bases are equal rows. A column's identity
+        holds its expression and that of every column in it; so it has equal values in these rows.
         """
-        base, columns = [own.base], list(own.columns)
+        base, passed = [own.base], list[tuple[str, str]]()
         for name, code in upstreams.items():
             if name in self.star and name not in self.named:
-                base.append(code.base)
-                columns.extend(code.columns)
+                base.append(code.named(self.rows.get(name, ())) if self.rows is not None else code.base)
+                passed.extend(code.columns)
+            elif name in self.named and self.rows is not None:
+                base.append(code.named(self.rows.get(name, ())))
             else:
                 base.append(self.sees(name, code))
+        columns = [(column, self._fed(column, identity, upstreams)) for column, identity in own.columns]
+        columns += passed
+        if len({column for column, _ in columns}) < len(columns):  # nobody knows which of two is read
+            base += [part for column in columns for part in column]
         return Code(digest(*base), tuple(columns))
+
+    def _fed(self, column: str, identity: str, upstreams: Mapping[str, Code]) -> str:
+        feed = self.feeds.get(column)
+        if not feed:
+            return identity
+        parts = (upstreams[name].only(names) for name, names in sorted(feed.items()) if name in upstreams)
+        return digest(identity, *parts)
 
 
 def spares(old: Code, new: Code) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -101,8 +101,10 @@ def _node(node: Node) -> dict[str, Any]:
         "policy": _policy(node.policy),
     }
     optional = {
-        "named": {up: list(names) for up, names in node.reading.named.items()},
+        "named": _lists(node.reading.named),
         "star": sorted(node.reading.star),
+        "rows": None if node.reading.rows is None else _lists(node.reading.rows),
+        "feeds": {column: _lists(feed) for column, feed in node.reading.feeds.items()},
         "early_cutoff": node.early_cutoff,
         "relation": node.relation,
         "path": node.path,
@@ -111,7 +113,7 @@ def _node(node: Node) -> dict[str, Any]:
         "again": node.again,
         "verbatim": node.verbatim,
     }
-    return body | {name: value for name, value in optional.items() if value}
+    return body | {name: value for name, value in optional.items() if value or (name == "rows" and value is not None)}
 
 
 def _test(test: Test) -> list[Any]:
@@ -141,9 +143,26 @@ def _read_policy(body: list[Any]) -> Policy:
     return Policy(body[0], body[1], body[2], body[3] if len(body) > 3 else None, calendar)
 
 
+def _read_reading(body: Mapping[str, Any]) -> Reading:
+    rows, feeds = body.get("rows"), body.get("feeds", {})
+    return Reading(
+        _names(body.get("named", {})),
+        frozenset(body.get("star", ())),
+        None if rows is None else _names(rows),
+        {column: _names(feed) for column, feed in feeds.items()},
+    )
+
+
+def _lists(names: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    return {up: list(columns) for up, columns in names.items()}
+
+
+def _names(body: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    return {up: tuple(names) for up, names in body.items()}
+
+
 def _read_node(body: Mapping[str, Any]) -> Node:
     base, columns = body["own"]
-    named = {up: tuple(names) for up, names in body.get("named", {}).items()}
     return Node(
         body["id"],
         body["name"],
@@ -151,7 +170,7 @@ def _read_node(body: Mapping[str, Any]) -> Node:
         tuple(body["reads"]),
         Code(base, tuple((name, identity) for name, identity in columns)),
         _read_policy(body["policy"]),
-        Reading(named, frozenset(body.get("star", ()))),
+        _read_reading(body),
         body.get("early_cutoff", False),
         body.get("relation"),
         body.get("path"),

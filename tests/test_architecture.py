@@ -26,6 +26,7 @@ CORE = (
     "lineage",
     "claims",
     "proof",
+    "columns",
     "policy",
     "events",
     "evidence",
@@ -53,6 +54,7 @@ CORE = (
 PORTS = ("ports", "clock")
 ADAPTERS = ("checkout", "dbt", "githost", "inputs", "lock", "store", "warehouse", "yamltext")
 SHELL = (
+    "apart",
     "builds",
     "cli",
     "compare",

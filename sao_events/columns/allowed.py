@@ -1,0 +1,25 @@
+"""Which expressions are taken apart: the same value for the same arguments, one for each row or group."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from sao_events.proof.plain import PURE
+
+AGGREGATES: tuple[type[exp.Expr], ...] = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)
+RANKS: tuple[type[exp.Expr], ...] = (exp.Rank, exp.DenseRank)
+
+# One value for each row, but another one at each build, or one that an order leaves open.
+UNSTEADY: tuple[type[exp.Expr], ...] = (
+    exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentTime, exp.RowNumber, exp.Lag, exp.Lead,
+)  # fmt: skip
+
+PARTS: tuple[type[exp.Expr], ...] = (
+    exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.Neg, exp.Not, exp.And, exp.Or, exp.Add, exp.Sub, exp.Mul,
+    exp.Div, exp.Mod, exp.IntDiv, exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Is, exp.Like, exp.ILike,
+    exp.NullSafeEQ, exp.NullSafeNEQ, exp.DPipe, exp.Between, exp.In, exp.Tuple, exp.DataType, exp.DataTypeParam,
+    exp.Interval, exp.Var, exp.Distinct, exp.Filter, exp.Window, exp.WindowSpec, exp.Order, exp.Ordered,
+    exp.Exists, exp.Where,
+)  # fmt: skip
+
+KNOWN = (*PURE, *AGGREGATES, *RANKS, *UNSTEADY, *PARTS)
