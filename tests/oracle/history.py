@@ -17,7 +17,9 @@ from sao_events import events as e
 from sao_events.config import Config, load_config
 from sao_events.decide import Action, Decision, Reason
 from sao_events.graph import Graph
-from sao_events.nodes import Node
+from sao_events.lineage import Code as Identity
+from sao_events.lineage import Reading
+from sao_events.nodes import Node, Test
 from sao_events.plan import Plan, plan
 from sao_events.ports import Draft, Store
 from sao_events.project import Project, project_from_bytes
@@ -334,11 +336,13 @@ class History:
             read_manifest(folder / "target" / "manifest.json"),
             vars=settings.given_vars(),
             env=settings.environment(),
+            target=settings.given_target(),
             default=self.config.settings.default_config,
             root=folder,
         )
         here, there = ({key: _plain(node) for key, node in it.graph.nodes.items()} for it in (self.project, found))
-        if here != there or self.project.graph.tests != found.graph.tests:
+        tests, other = ({key: _bare(test) for key, test in it.graph.tests.items()} for it in (self.project, found))
+        if here != there or tests != other:
             differing = [name for name in here.keys() | there.keys() if here.get(name) != there.get(name)]
             raise Unsound(f"the project in force is not the one of the folder: {differing}")
 
@@ -405,8 +409,16 @@ class History:
 
 
 def _plain(node: Node) -> Node:
-    """The node with its parents in an order that does not depend on which of dbt's parsers has read it."""
-    return replace(node, reads=tuple(sorted(node.reads)))
+    """The node before its identity was looked up, with its parents in an order that does not depend on which of dbt's
+    parsers has read it.
+    """
+    reads = tuple(sorted(node.reads))
+    return replace(node, reads=reads, own=Identity(""), reading=Reading(), compiled=None, again=None)
+
+
+def _bare(test: Test) -> Test:
+    """The test before its identity was looked up."""
+    return replace(test, own="", compiled=None)
 
 
 def _feeds(graph: Graph, source: str, names: set[str]) -> bool:
