@@ -219,7 +219,7 @@ def test_other_events_are_ignored_with_a_reason(provider: str, header: str, even
 
 
 def test_other_kinds_in_the_body_are_ignored() -> None:
-    assert read("gitlab", {"object_kind": "merge_request"}).ignored
+    assert read("gitlab", {"object_kind": "note"}).ignored
     assert read("gitlab", {"event_name": "project_create"}).ignored
     assert read("azure_devops", {"eventType": "build.complete", "id": "1"}).ignored
 

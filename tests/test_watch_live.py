@@ -105,7 +105,7 @@ def test_a_day_of_editing_on_the_example_project(tmp_path: Path) -> None:
         terminal.mark()
         payments = models / "staging" / "stg_payments.sql"
         good = payments.read_text()
-        payments.write_text(good.replace("select", "select 1 as one,", 1))
+        payments.write_text(good.replace(" as amount", " + 0 as amount", 1))
         shown = terminal.until(
             "saved models/staging/stg_payments.sql\n",
             "changed stg_payments: sql (models/staging/stg_payments.sql)",
@@ -181,12 +181,12 @@ def _at_rest(folder: Path) -> bool:
     """Whether the last state that was saved is built, and nothing is under way."""
     import json
 
-    answer = json.loads(sao(folder, "status", "--json").stdout)
     store = open_store(str(folder / ".sao" / "state.db"))
     try:
         saves = [it for it in store.read(limit=100_000) if isinstance(it.event, e.CodePushed)]
         loads = [it for it in store.read(limit=100_000) if isinstance(it.event, e.ProjectLoaded)]
     finally:
         store.close()
+    answer = json.loads(sao(folder, "status", "--json").stdout)  # after the log: it shows at least what is in there
     rest = not answer["runs"] and all(node["action"] == "reuse" for node in answer["nodes"])
     return rest and len(saves) >= 2 and loads[-1].seq > saves[-1].seq
