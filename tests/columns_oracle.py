@@ -356,7 +356,7 @@ def case(seed: int, found: Counter[str]) -> list[str]:
         if reading.sees("m", parents[0]["m"]) == reading.sees("m", parents[1]["m"]):
             found["readers spared"] += 1
             if not made[1]:
-                found["readers that only fail over the new"] += 1
+                problems.append(f"a reader was spared that can no longer be built: {reader}")
             elif everything(connection, "old_r") != everything(connection, "new_r"):
                 problems.append(f"a reader was spared: {reader}")
         elif made[1] and everything(connection, "old_r") == everything(connection, "new_r"):

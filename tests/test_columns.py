@@ -159,6 +159,19 @@ def test_where_a_star_is_more_than_passed_on_everything_counts(text: str) -> Non
     assert "t" not in {*reading.named, *reading.star}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "with s as (select id, gone from db.t) select id from s",
+        "with s as (select * exclude (gone) from db.t) select id from s",
+        "with s as (select id from db.t), unused as (select gone from db.t) select id from s",
+    ],
+)
+def test_a_column_that_is_named_for_nothing_is_read_too(text: str) -> None:
+    """Without it the query fails, which a full build would tell."""
+    assert of(text).reading({"db.t": "t"}).named == {"t": ("gone", "id")}
+
+
 def test_a_relation_that_is_no_parent_makes_the_reading_unknown() -> None:
     assert of("select a from db.t, db.other").reading({"db.t": "t"}) == Reading()
 

@@ -28,7 +28,8 @@ class Analysis:
     """What is known of a query. `rows`: columns of each relation that decide which rows there are; `columns`: name and
     identity in order; `feeds`: for each column what its values are made of; `star`: relations whose columns are passed
     on, all of them; `plain`: the columns that are passed on as they are; `wholly`: relations of which everything
-    counts; `steady`: over the same data the same comes out each time.
+    counts; `steady`: over the same data the same comes out each time; `mentioned`: the columns that are named anywhere,
+    for nothing too: without them the query fails.
     """
 
     base: str
@@ -39,6 +40,7 @@ class Analysis:
     wholly: frozenset[str] = frozenset()
     plain: frozenset[str] = field(default_factory=frozenset)
     steady: bool = True
+    mentioned: Names = field(default_factory=dict)
 
     @property
     def relations(self) -> frozenset[str]:
@@ -63,8 +65,8 @@ class Analysis:
         return Reading(named, frozenset(upstreams[name] for name in self.star), rows, feeds)
 
     def reads(self, relation: str) -> tuple[str, ...]:
-        """The columns of `relation` that are read for anything, in order of their names."""
-        found = set(self.rows.get(relation, ()))
+        """The columns of `relation` that are read or named, in order of their names."""
+        found = {*self.rows.get(relation, ()), *self.mentioned.get(relation, ())}
         found.update(name for feed in self.feeds.values() for name in feed.get(relation, ()))
         return tuple(sorted(found))
 
@@ -78,7 +80,9 @@ def analyse(text: str, dialect: str) -> Analysis:
         if len(trees) != 1:
             raise Whole("it is not one query")
         steady = trees[0].find(*UNSTEADY) is None
-        return replace(_analysis(Query(dialect, digest(text)).of(trees[0], {}, None)), steady=steady)
+        query = Query(dialect, digest(text))
+        found = _analysis(query.of(trees[0], {}, None))
+        return replace(found, steady=steady, mentioned=_grouped(query.mentioned))
     except (SqlglotError, RecursionError):
         raise Whole("its SQL cannot be read") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 
@@ -22,10 +22,11 @@ JOINS = frozenset({"", "INNER", "OUTER", "CROSS", "SEMI", "ANTI"})
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Reads queries in one dialect; `salt` is the identity of the whole text."""
+    """Reads queries in one dialect; `salt` is the identity of the whole text, `mentioned` as in `Scope`."""
 
     dialect: str
     salt: str
+    mentioned: set[tuple[str, str]] = field(default_factory=set)
 
     def of(self, e: exp.Expr, ctes: Ctes, outer: Scope | None) -> Output:
         """What the query `e` gives, among `ctes` and, where it stands in an expression, within `outer`."""
@@ -95,7 +96,7 @@ class Query:
     def _scope(
         self, sources: Ctes, ctes: Ctes, outer: Scope | None, trivial: bool, aliases: dict[str, exp.Expr]
     ) -> Scope:
-        return Scope(self.dialect, self.salt, self.of, sources, ctes, outer, trivial, aliases)
+        return Scope(self.dialect, self.salt, self.of, sources, ctes, outer, trivial, aliases, mentioned=self.mentioned)
 
     def _sources(self, e: exp.Select, ctes: Ctes, outer: Scope | None) -> Iterator[tuple[str, Output]]:
         clause = e.args.get("from_")
@@ -170,6 +171,7 @@ class Query:
             raise Whole("select * without what is given again")
         for name, source in scope.sources.items():
             if table in (None, name):
+                self.mentioned.update(*(cell.uses for cell in map(source.get, hidden) if cell))
                 yield from self._starred(source, scope.place(name), hidden)
 
     def _hidden(self, star: exp.Star) -> Iterator[str]:

@@ -25,6 +25,7 @@ NONE: frozenset[str] = frozenset()
 class Scope:
     """One select: its sources in order, the expressions of its aliases, the queries it may name, and what is around it.
 
+    `mentioned` collects the columns of relations that are named anywhere, used or not.
     `trivial`: it passes the rows of its one source on, so its columns are looked at as if they were in that source.
     """
 
@@ -37,6 +38,7 @@ class Scope:
     trivial: bool = False
     aliases: dict[str, exp.Expr] = field(default_factory=dict)
     relations: frozenset[str] = NONE
+    mentioned: set[tuple[str, str]] = field(default_factory=set)
 
     def place(self, name: str) -> str:
         """Where the source of that name stands; empty where it does not matter."""
@@ -97,7 +99,9 @@ class Scope:
         if name in PSEUDO or "$" in name or name.startswith(("_table_", "_partition", "_file_")):
             raise Whole(f"{name} is no column of its relation")
         table = e.args.get("table")
-        return self.qualified(fold(table, self.dialect), name) if table else self._bare(name, within)
+        cell = self.qualified(fold(table, self.dialect), name) if table else self._bare(name, within)
+        self.mentioned |= cell.uses
+        return cell
 
     def qualified(self, table: str, name: str) -> Cell:
         if table not in self.sources:
