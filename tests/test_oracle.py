@@ -1,11 +1,10 @@
 """A few random histories of the real service on real warehouses; `python -m tests.oracle` has as many as one likes.
 
-The seeds are new on each run and printed with what went wrong: `python -m tests.oracle --seed SEED` plays one again.
+The seeds here are always the same, so that a change is told from bad luck; the command takes new ones and prints them.
 """
 
 from __future__ import annotations
 
-import random
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def test_at_rest_the_warehouse_is_that_of_a_full_build(adapter: str, project: st
     pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
     if adapter == "postgres" and (why := postgres.missing()):
         pytest.skip(why)
-    seed = f"{random.randrange(10**9)}/0"
+    seed = "1/0"
     with ExitStack() as stack:
         server = stack.enter_context(postgres.server()) if adapter == "postgres" else None
         dbt = stack.enter_context(closing(Dbt()))
