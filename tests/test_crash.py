@@ -174,7 +174,7 @@ def test_killed_at_any_instant(runner: str, tmp_path: Path) -> None:
 def test_a_build_that_will_not_end_is_waited_for(runner: str, tmp_path: Path) -> None:
     """A build that is stopped cannot end politely. It is killed after the grace, and until then nothing is built."""
     files = {name: FILES[name] for name in ("models/t_b.sql", "models/sources.yml")}
-    folder = shop(tmp_path / "project", files, f"dbt: {{runner: {runner}, grace: 2s}}\n")
+    folder = shop(tmp_path / "project", files, f"dbt: {{runner: {runner}, grace: 10s}}\n")
     Loader(folder, random.Random(1))
     with served(folder, start=False) as service:
         service.begin()
@@ -185,7 +185,7 @@ def test_a_build_that_will_not_end_is_waited_for(runner: str, tmp_path: Path) ->
         assert not gone(build["begin"])
         service.start()
         assert gone(build["begin"])
-        assert "waiting up to 7 s for the end of a build" in service.log
+        assert "waiting up to 15 s for the end of a build" in service.log
         service.rest()
         assert [line.get("beside") for line in traced(folder / "trace") if "begin" in line] == [[], []]
 

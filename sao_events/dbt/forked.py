@@ -51,7 +51,7 @@ class Server:
 
     def __init__(self, builder: WarmBuilder) -> None:
         settings, kept = builder.settings, () if builder.keep_fd is None else (builder.keep_fd,)
-        settings.check()
+        settings.check_place()
         self.log = settings.state_dir.absolute() / "warm.log"
         with self.log.open("wb") as errors:
             self.process = subprocess.Popen(

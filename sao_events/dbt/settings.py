@@ -94,6 +94,10 @@ class DbtSettings:
                 f"{self.project_dir} is not a dbt project: it has no dbt_project.yml",
                 hint="name the folder that holds dbt_project.yml",
             )
+        self.check_place()
+
+    def check_place(self) -> None:
+        """Make the place of dbt's files. Raises StoreError where there can be none."""
         hint = "set state_dir to a folder that can be written"
         try:
             self.state_dir.mkdir(parents=True, exist_ok=True)
