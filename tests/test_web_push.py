@@ -72,7 +72,7 @@ def host(tmp_path: Path) -> Host:
 
 def deployed(service: Served, commit_id: str) -> Any:
     """Wait until this commit is in force and nothing is due."""
-    return until(lambda: service.at_rest() and service.status()["commit"] == commit_id, f"{commit_id}\n{service.log}")
+    return until(lambda: service.status()["commit"] == commit_id and service.at_rest(), f"{commit_id}\n{service.log}")
 
 
 def test_a_push_is_deployed_and_built_once_it_is_told(host: Host) -> None:
