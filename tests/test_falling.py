@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from sao_events.falling import replaced
+from tests.imported_dbt import said
 from tests.oracle.database import PostgresDatabase
 from tests.oracle.postgres import missing, server
-from tests.oracle.scratch import Dbt, said
+from tests.oracle.scratch import Dbt
 
 pytestmark = [
     pytest.mark.dbt,

@@ -26,11 +26,12 @@ from sao_events.project import Project, project_from_bytes
 from sao_events.state import World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import catch_up
+from tests.imported_dbt import said
 from tests.oracle.audit import once_by_dbt, once_by_log, once_by_server
 from tests.oracle.code import Code
 from tests.oracle.database import Database, PostgresDatabase
 from tests.oracle.process import ServiceProcess
-from tests.oracle.scratch import Dbt, Relation, said
+from tests.oracle.scratch import Dbt, Relation
 from tests.oracle.subject import Subject
 
 REST_LIMIT, STILL, STUCK = 240.0, 0.7, 2.0
