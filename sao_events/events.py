@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 from sao_events.errors import StoreError
@@ -285,9 +285,7 @@ class Recorded:
 
 def event_to_json(event: Event) -> tuple[str, dict[str, Any]]:
     """The event's type name and its fields as JSON values; fields with their default value are left out."""
-    return type(event).__name__, {
-        f.name: _plain(value) for f in fields(event) if (value := getattr(event, f.name)) != _default(f)
-    }
+    return type(event).__name__, _given(event)
 
 
 def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
@@ -323,7 +321,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Code):
         return code_to_json(value)
     if isinstance(value, Observed):
-        return {f.name: _plain(v) for f in fields(value) if (v := getattr(value, f.name)) != _default(f)}
+        return _given(value)
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple):
@@ -331,10 +329,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _default(f: Any) -> Any:
-    return (
-        f.default if f.default is not MISSING else f.default_factory() if f.default_factory is not MISSING else MISSING
-    )
+def _given(value: Any) -> dict[str, Any]:
+    return {name: _plain(v) for name, default in _defaults(value.__class__) if (v := getattr(value, name)) != default}
+
+
+@cache  # one for each type of event
+def _defaults(kind: Any) -> list[tuple[str, Any]]:
+    made = [(f.name, f.default, f.default_factory) for f in fields(kind)]
+    return [(name, factory() if factory is not MISSING else default) for name, default, factory in made]
 
 
 def _code(value: Any) -> Code:

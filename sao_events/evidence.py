@@ -33,6 +33,8 @@ class Evidence:
         else:
             counts = self.empty == "count" or landed.rows != 0 or landed.replaces is True
         name, together = self._load_of(landed.source)
+        if (counts, name, together) == (landed.counts, landed.load, landed.together):
+            return landed
         return replace(landed, counts=counts, load=name, together=together)
 
     def _load_of(self, source: str) -> tuple[str | None, tuple[str, ...]]:

@@ -50,8 +50,9 @@ class Landing:
     @property
     def name(self) -> str:
         """What the sender calls it, for people."""
-        labels = ", ".join(f"{key} {value}" for key, value in self.labels.items())
-        return self.source or (str(self.place) if self.place else labels)
+        if self.source:
+            return self.source
+        return str(self.place) if self.place else ", ".join(f"{key} {value}" for key, value in self.labels.items())
 
     def draft(self, source: str, at: float, header: str | None, sender: str, rules: Evidence = EVERYTHING) -> Draft:
         """The event to be appended for the source with the id `source`, as `rules` judge it. `header` is an id of the
