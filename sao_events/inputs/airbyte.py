@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from sao_events.inputs import fields, told
-from sao_events.inputs.delivery import Message, Provider, Said
+from sao_events.inputs.delivery import Message, Said
 from sao_events.inputs.landing import Landing
-from sao_events.inputs.loads import LIMIT, object_of, path_proof
-from sao_events.inputs.signed import TOKEN_LENGTH
+from sao_events.inputs.loads import object_of, proven_by_address
 
 PARTS = ("workspace", "connection", "source", "destination")
 
@@ -46,14 +45,4 @@ def _labels(data: dict[str, Any]) -> dict[str, str]:
     return {f"{part}_{key}": value for part, block in blocks.items() for key, value in block.items()}
 
 
-PROVIDER = Provider(
-    name="airbyte",
-    title="Airbyte",
-    kind="data",
-    verify=path_proof,
-    read=read,
-    kept=("user-agent",),
-    body_limit=LIMIT,
-    least=TOKEN_LENGTH,
-    paths=True,
-)
+PROVIDER = proven_by_address("airbyte", "Airbyte", read)

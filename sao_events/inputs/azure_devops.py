@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sao_events.inputs import fields
-from sao_events.inputs.delivery import Message, Provider, Push, Repository, Said, object_of
-from sao_events.inputs.git import is_nothing
+from sao_events.inputs.delivery import Message, Provider, Push, Repository, Said, moved, object_of
 from sao_events.inputs.signed import authorization
 
 
@@ -49,14 +48,7 @@ def _repository(resource: Mapping[str, Any]) -> Repository:
 
 def _push(update: Mapping[str, Any], date: str) -> Push:
     before, after = fields.commit(update, "oldObjectId"), fields.commit(update, "newObjectId")
-    return Push(
-        ref=fields.ref(update, "name"),
-        before=before,
-        after=after,
-        created=is_nothing(before),
-        deleted=is_nothing(after),
-        stamp=date,
-    )
+    return moved(fields.ref(update, "name"), before, after, stamp=date)
 
 
 PROVIDER = Provider(

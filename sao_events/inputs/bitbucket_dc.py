@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sao_events.inputs import fields
-from sao_events.inputs.delivery import Answer, Message, Provider, Push, Repository, Said, object_of
-from sao_events.inputs.git import is_nothing
+from sao_events.inputs.delivery import Answer, Message, Provider, Push, Repository, Said, moved, object_of
 from sao_events.inputs.signed import authorization, hmac_hex
 from sao_events.inputs.strict import Malformed, read_json
 
@@ -65,14 +64,8 @@ def _repository(payload: Mapping[str, Any]) -> Repository:
 
 def _push(change: Mapping[str, Any], date: str) -> Push:
     before, after = fields.commit(change, "fromHash"), fields.commit(change, "toHash")
-    return Push(
-        ref=fields.ref(fields.mapping(change, "ref"), "id"),
-        before=before,
-        after=after,
-        created=is_nothing(before),
-        deleted=is_nothing(after) or change.get("type") == "DELETE",
-        stamp=date,
-    )
+    ref, deleted = fields.ref(fields.mapping(change, "ref"), "id"), change.get("type") == "DELETE"
+    return moved(ref, before, after, deleted=deleted, stamp=date)
 
 
 PROVIDER = Provider(

@@ -21,7 +21,7 @@ from sao_events.inputs.strict import Malformed, UnknownForm, media_type, read_js
 
 Block = Mapping[str, Any]
 BATCH, STRUCTURED, PREFIX = "application/cloudevents-batch", "application/cloudevents", "ce-"
-ORIGIN, CALLBACK = "webhook-request-origin", "webhook-request-callback"
+ORIGIN = "webhook-request-origin"
 GCS, BLOB = "google.cloud.storage.object.v1.", "Microsoft.Storage."
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}", re.ASCII)
 

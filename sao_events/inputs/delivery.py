@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from sao_events.errors import UsageError
 from sao_events.events import CodePushed, PreviewAsked
+from sao_events.inputs.git import is_nothing
 from sao_events.inputs.landing import Landing
 from sao_events.inputs.strict import Malformed, UnknownForm, media_type, read_json
 from sao_events.ports import Draft
@@ -95,6 +96,11 @@ class Push:
         said = " ".join((name, self.ref or "", self.before or "", self.after or "", self.stamp))
         event = CodePushed(self.ref, self.after, (self.files or ())[:PATHS])
         return Draft(event, at, f"{provider}/{sha256(said.encode()).hexdigest()}", sender)
+
+
+def moved(ref: str, before: str, after: str, *, deleted: bool = False, **more: Any) -> Push:
+    """The push of a sender that says with zeros what was created or, if it does not say so otherwise, `deleted`."""
+    return Push(ref, before, after, is_nothing(before), deleted or is_nothing(after), **more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ from typing import Any
 
 from sao_events.inputs import cloudevents, fields, objects, told
 from sao_events.inputs.data import MOST
-from sao_events.inputs.delivery import Answer, Message, Provider, Said
+from sao_events.inputs.delivery import Answer, Message, Said
 from sao_events.inputs.landing import Landing
-from sao_events.inputs.loads import LIMIT, path_proof
-from sao_events.inputs.signed import TOKEN_LENGTH
+from sao_events.inputs.loads import proven_by_address
 from sao_events.inputs.strict import Malformed, media_type, read_json
 
 KIND = "aeg-event-type"
@@ -49,15 +48,10 @@ def _landings(event: dict[str, Any]) -> list[Landing]:
     return [Landing(load_id=identity, loaded_at=told.instant(event.get("eventTime")), labels=labels)]
 
 
-PROVIDER = Provider(
-    name="eventgrid",
-    title="Azure Event Grid",
-    kind="data",
-    verify=path_proof,
-    read=read,
+PROVIDER = proven_by_address(
+    "eventgrid",
+    "Azure Event Grid",
+    read,
     kept=(KIND, "aeg-subscription-name", "user-agent"),
     methods=("POST", "OPTIONS"),
-    body_limit=LIMIT,
-    least=TOKEN_LENGTH,
-    paths=True,
 )

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sao_events.inputs import fields, github
-from sao_events.inputs.delivery import Message, Provider, Push, Said, object_of, payload_of
-from sao_events.inputs.git import is_nothing
+from sao_events.inputs.delivery import Message, Provider, Said, moved, object_of, payload_of
 from sao_events.inputs.signed import hmac_hex
 from sao_events.inputs.strict import Malformed
 
@@ -30,15 +29,9 @@ def _provider(name: str, title: str) -> Provider:
         if event != "push":
             return Said(delivery, ignored="only pushes are acted on")
         before, after = fields.commit(payload, "before"), fields.commit(payload, "after")
-        push = Push(
-            ref=fields.ref(payload, "ref"),
-            before=before,
-            after=after,
-            created=is_nothing(before),
-            deleted=is_nothing(after),
-            files=fields.files(payload),
-            stamp=fields.text_or_none(fields.mapping(payload, "repository"), "updated_at") or "",
-        )
+        ref, files = fields.ref(payload, "ref"), fields.files(payload)
+        stamp = fields.text_or_none(fields.mapping(payload, "repository"), "updated_at") or ""
+        push = moved(ref, before, after, files=files, stamp=stamp)
         return Said(delivery, github.repository(payload), (push,))
 
     return Provider(name, title, "git", verify, read, kept=(event_header, delivery_header))

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sao_events.inputs import fields
-from sao_events.inputs.delivery import Message, Provider, Pull, Push, Repository, Said, object_of
-from sao_events.inputs.git import is_nothing
+from sao_events.inputs.delivery import Message, Provider, Pull, Push, Repository, Said, moved, object_of
 from sao_events.inputs.signed import SIGNING, standard_header, standard_webhooks, token
 
 KINDS = ("push", "tag_push")
@@ -61,14 +60,7 @@ def _request(payload: Mapping[str, Any], delivery: str | None) -> Said:
 
 def _push(payload: Mapping[str, Any]) -> Push:
     before, after = fields.commit(payload, "before"), fields.commit(payload, "after")
-    return Push(
-        ref=fields.ref(payload, "ref"),
-        before=before,
-        after=after,
-        created=is_nothing(before),
-        deleted=is_nothing(after),
-        files=fields.files(payload),
-    )
+    return moved(fields.ref(payload, "ref"), before, after, files=fields.files(payload))
 
 
 PROVIDER = Provider(

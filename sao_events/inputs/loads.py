@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sao_events.inputs import signed
-from sao_events.inputs.delivery import Message
+from sao_events.inputs.delivery import Message, Provider, Said
+from sao_events.inputs.signed import TOKEN_LENGTH
 from sao_events.inputs.strict import Malformed, UnknownForm, media_type, read_json
 
 LIMIT = 1_000_000
@@ -41,9 +42,14 @@ def path_or_proof_beside(paths: Collection[str]) -> Callable[[Sequence[str], Mes
     return verify
 
 
-def path_proof(secrets: Sequence[str], message: Message, now: float) -> str:
-    """The secret at the end of the address."""
-    return signed.path_token(secrets, message)
+def proven_by_address(name: str, title: str, read: Callable[[Message, float], Said], **more: Any) -> Provider:
+    """A loader that can neither sign nor send a header: its secret is the end of the address, and long."""
+
+    def verify(secrets: Sequence[str], message: Message, now: float) -> str:
+        return signed.path_token(secrets, message)
+
+    given = {"kept": ("user-agent",), **more}
+    return Provider(name, title, "data", verify, read, body_limit=LIMIT, least=TOKEN_LENGTH, paths=True, **given)
 
 
 def json_of(message: Message, *, kinds: tuple[str, ...] = ("", "application/json")) -> Any:

@@ -14,10 +14,9 @@ from typing import Any
 
 from sao_events.inputs import fields, objects, told
 from sao_events.inputs.data import is_ours, read_landings
-from sao_events.inputs.delivery import Message, Provider, Said
+from sao_events.inputs.delivery import Message, Said
 from sao_events.inputs.landing import Landing
-from sao_events.inputs.loads import LIMIT, object_of, path_proof
-from sao_events.inputs.signed import TOKEN_LENGTH
+from sao_events.inputs.loads import object_of, proven_by_address
 from sao_events.inputs.strict import Malformed, read_json
 
 FINALIZED = "OBJECT_FINALIZE"
@@ -65,14 +64,4 @@ def _data(value: object) -> Any:
         return None
 
 
-PROVIDER = Provider(
-    name="pubsub",
-    title="Google Pub/Sub",
-    kind="data",
-    verify=path_proof,
-    read=read,
-    kept=("user-agent",),
-    body_limit=LIMIT,
-    least=TOKEN_LENGTH,
-    paths=True,
-)
+PROVIDER = proven_by_address("pubsub", "Google Pub/Sub", read)

@@ -8,10 +8,9 @@ from typing import Any
 
 from sao_events.inputs import fields, told
 from sao_events.inputs.data import MOST
-from sao_events.inputs.delivery import Message, Provider, Said
+from sao_events.inputs.delivery import Message, Said
 from sao_events.inputs.landing import Landing, Place
-from sao_events.inputs.loads import LIMIT, object_of, path_proof
-from sao_events.inputs.signed import TOKEN_LENGTH
+from sao_events.inputs.loads import object_of, proven_by_address
 from sao_events.inputs.strict import Malformed
 
 
@@ -42,14 +41,4 @@ def _landing(body: dict[str, Any], integration: str, table: dict[str, Any], load
     )
 
 
-PROVIDER = Provider(
-    name="stitch",
-    title="Stitch",
-    kind="data",
-    verify=path_proof,
-    read=read,
-    kept=("user-agent",),
-    body_limit=LIMIT,
-    least=TOKEN_LENGTH,
-    paths=True,
-)
+PROVIDER = proven_by_address("stitch", "Stitch", read)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler, Send
 
 from sao_events.errors import SaoError, StoreError, UsageError
+from sao_events.events import Recorded
 from sao_events.inputs.strict import Refused, UnknownForm
 
 LOG = logging.getLogger("sao_events.web")
@@ -45,6 +46,11 @@ async def send_json(send: Send, status: int, body: Any) -> None:
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+def told(recorded: Recorded | None, **more: Any) -> dict[str, Any]:
+    """What a sender is told of an event that it sent; None stands for one that was known."""
+    return {**more, "seq": recorded.seq if recorded else None, "duplicate": recorded is None}
 
 
 def problem(status: int, message: str, hint: str | None = None, headers: Headers | None = None) -> Response:

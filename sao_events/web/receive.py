@@ -16,7 +16,7 @@ from sao_events.inputs.git import is_nothing, read_hint
 from sao_events.inputs.strict import UnknownForm, media_type, read_json
 from sao_events.ports import Draft
 from sao_events.web.access import Keys, require_bearer
-from sao_events.web.answers import send_json
+from sao_events.web.answers import send_json, told
 from sao_events.web.backend import Backend
 from sao_events.web.gather import Gather
 from sao_events.web.message import Head, read_body
@@ -42,7 +42,7 @@ class DataEvents:
         rules = self.sources.rules
         drafts = [landing.draft(ids[landing.name], at, key, "data", rules) for landing in landings]
         recorded = await self.gather.record(drafts)
-        events = [_told(item, source=ids[it.name]) for it, item in zip(landings, recorded, strict=True)]
+        events = [told(item, source=ids[it.name]) for it, item in zip(landings, recorded, strict=True)]
         await send_json(send, _status(recorded), {"events": events})
 
 
@@ -63,7 +63,7 @@ class CodeEvents:
             return
         draft = Draft(event, self.backend.clock.now(), f"code/request/{key}" if key else None, "code")
         recorded = await self.gather.record([draft])
-        await send_json(send, _status(recorded), {"events": [_told(item) for item in recorded]})
+        await send_json(send, _status(recorded), {"events": [told(item) for item in recorded]})
 
 
 async def _json_body(head: Head, receive: Receive, backend: Backend) -> Any:
@@ -75,7 +75,3 @@ async def _json_body(head: Head, receive: Receive, backend: Backend) -> Any:
 
 def _status(recorded: Sequence[Recorded | None]) -> int:
     return 202 if any(recorded) else 200
-
-
-def _told(recorded: Recorded | None, **more: Any) -> dict[str, Any]:
-    return {**more, "seq": recorded.seq if recorded else None, "duplicate": recorded is None}

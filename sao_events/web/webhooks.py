@@ -18,7 +18,6 @@ from starlette.types import Receive, Scope, Send
 
 from sao_events.config import Config, WebhookConfig
 from sao_events.errors import SaoError, UsageError
-from sao_events.events import Recorded
 from sao_events.inputs import fetched, openlineage
 from sao_events.inputs.delivery import Message, Provider, Pull, Said, Unknown, Unverified
 from sao_events.inputs.matched import names_in
@@ -28,7 +27,7 @@ from sao_events.inputs.signed import SIGNING, signing_key
 from sao_events.inputs.strict import Malformed
 from sao_events.ports import Delivery, Incoming, Receipt
 from sao_events.web.access import STRONGER, Keys, fingerprint
-from sao_events.web.answers import Problem, answer, send_json
+from sao_events.web.answers import Problem, answer, send_json, told
 from sao_events.web.backend import Backend
 from sao_events.web.guard import Buckets, Rate
 from sao_events.web.message import Head, Room, read_body
@@ -255,12 +254,8 @@ def _told(receipt: Receipt) -> dict[str, Any]:
     if found.verdict == "conflict":
         return {"error": found.reason, "hint": "a delivery id stands for one delivery", "delivery": number}
     if found.landings:
-        events = [_event(item) for item in receipt.recorded]
+        events = [told(item) for item in receipt.recorded]
         return {"events": events, "unmatched": names_in(found.landings), "hint": found.reason, "delivery": number}
     if not receipt.recorded:
         return {"ignored": found.reason, "delivery": number}
-    return {"events": [_event(item) for item in receipt.recorded], "delivery": number}
-
-
-def _event(recorded: Recorded | None) -> dict[str, Any]:
-    return {"seq": recorded.seq if recorded else None, "duplicate": recorded is None}
+    return {"events": [told(item) for item in receipt.recorded], "delivery": number}
