@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from sao_events.proof.plain import PURE
+from sao_events.proof.plain import AGGREGATES, PURE
 
-AGGREGATES: tuple[type[exp.Expr], ...] = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)
 RANKS: tuple[type[exp.Expr], ...] = (exp.Rank, exp.DenseRank)
 
 # One value for each row, but another one at each build, or one that an order leaves open.

@@ -11,13 +11,14 @@ from sao_events.columns.output import UNNAMED, Cell, Output, Star, Whole, union
 from sao_events.columns.scope import Scope
 from sao_events.lineage import digest
 from sao_events.proof.names import fold, table_name
+from sao_events.proof.plain import one_row
 
 Ctes = Mapping[str, Output]
 
 SELECT = frozenset("with_ expressions distinct from_ joins where group having qualify order".split())
 UNION = frozenset("with_ this expression distinct order".split())
 JOIN = frozenset("this side kind on using".split())
-JOINS = frozenset({"", "INNER", "OUTER", "CROSS", "SEMI", "ANTI"})
+JOINS = frozenset({"", "INNER", "OUTER", "CROSS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Query:
         _only(e, SELECT)
         sources = dict(self._sources(e, ctes, outer))
         single = len(sources) == 1 and not any(e.args.get(key) for key in SELECT - {"with_", "expressions", "from_"})
-        trivial = single and outer is None and not _aggregates(e.expressions)
+        trivial = single and outer is None and not any(map(one_row, e.expressions))
         scope = self._scope(sources, ctes, outer, trivial, self._aliases(e))
         items = tuple(self._items(e, scope))
         if trivial:
@@ -194,7 +195,7 @@ class Query:
     def _parts(self, e: exp.Select, scope: Scope, items: tuple[tuple[str, Cell] | Star, ...]) -> Iterator[Cell]:
         """Everything that decides which rows there are."""
         given: dict[str, exp.Expr] = e.args
-        yield Cell("one row" if _aggregates((*e.expressions, *_some(given.get("having")))) else "rows")
+        yield Cell("one row" if any(map(one_row, (*e.expressions, *_some(given.get("having"))))) else "rows")
         yield from (Cell(digest("from", source.base), source.rows) for source in scope.sources.values())
         for join in given.get("joins") or ():
             yield from self._join(join, scope)
@@ -216,8 +217,6 @@ class Query:
         kind, side = str(join.args.get("kind") or "").upper(), str(join.args.get("side") or "").upper()
         if kind not in JOINS:
             raise Whole(f"a join of the kind {kind.lower()}")
-        if kind in {"SEMI", "ANTI"}:
-            raise Whole("a join that hides its columns")
         yield Cell(f"{side} {kind} join")
         if join.args.get("on"):
             yield scope.cell(join.args["on"])
@@ -262,13 +261,3 @@ def _only(e: exp.Expr, allowed: Iterable[str]) -> None:
 
 def _some(e: exp.Expr | None) -> tuple[exp.Expr, ...]:
     return (e,) if e is not None else ()
-
-
-def _aggregates(es: Iterable[exp.Expr]) -> bool:
-    """Whether an expression makes one row of all, or of a group; a window or a query within does not."""
-    for e in es:
-        if isinstance(e, exp.Window | exp.Query):
-            continue
-        if isinstance(e, exp.AggFunc) or _aggregates(e.iter_expressions()):
-            return True
-    return False

@@ -58,7 +58,6 @@ class Macros:
             if _overrides(name, known):
                 overrides.append(key)
         self._steps: dict[str, tuple[str, ...]] = {}
-        self._reached: dict[frozenset[str], frozenset[str]] = {}
         self._cache: dict[frozenset[str], Reach] = {}
         self.overrides = frozenset(overrides)
 

@@ -41,7 +41,7 @@ def build(text: str, dialect: str, columns: Columns) -> Rel:
 
 class _Builder:
     def __init__(self, dialect: str, columns: Columns) -> None:
-        self.dialect, self.columns, self._count = dialect, columns, count()
+        self.dialect, self.columns, self.numbers = dialect, columns, count()
 
     def query(self, e: exp.Expr, ctes: Mapping[str, Rel]) -> Rel:
         try:
@@ -95,7 +95,7 @@ class _Builder:
 
     def unknown(self) -> exp.Expr:
         """An expression that equals no other."""
-        return exp.Anonymous(this=f"unknown_{next(self._count)}")
+        return exp.Anonymous(this=f"unknown_{next(self.numbers)}")
 
 
 class _Selecting:
@@ -258,7 +258,7 @@ class _Selecting:
             return Output(self._fold(e.args["alias"]), self.resolve(value))
         if isinstance(e, exp.Column):
             return Output(self._fold(e.this), self.resolve(e))
-        return Output(f"?{next(self.builder._count)}", self.resolve(e))  # noqa: SLF001
+        return Output(f"?{next(self.builder.numbers)}", self.resolve(e))
 
     def _star(self, e: exp.Star, sources: tuple[int, ...]) -> Star:
         if e.args.get("rename") or e.args.get("ilike") or (self.merged and len(sources) > 1):

@@ -62,9 +62,9 @@ class Row:
 
     def kind(self, e: exp.Expr) -> str | None:
         """The family of the expression's values."""
-        return kind_of(e, self._column_kind)
+        return kind_of(e, self.column_kind)
 
-    def _column_kind(self, e: exp.Column) -> str | None:
+    def column_kind(self, e: exp.Column) -> str | None:
         found = ref(e)
         return kind_of_output(self.select.sources[found[0]], found[1]) if found else None
 
@@ -272,7 +272,7 @@ def _passed(row: Row, e: exp.Expr, below: Below, again: Callable[[exp.Expr], Nee
 
 def _together(row: Row, parts: Iterable[exp.Expr], again: Callable[[exp.Expr], Needs]) -> Needs:
     given = tuple(parts)
-    if shared(given, row._column_kind) is None:  # noqa: SLF001
+    if shared(given, row.column_kind) is None:
         return NEVER
     return all_of(again(part) for part in given)
 
