@@ -124,10 +124,8 @@ class Demo:
         self._say("4", "git push of a change of one model: it is built, and its readers")
         model = self.work / "models" / "marts" / "mart_customer_orders.sql"
         text = model.read_text()
-        model.write_text(
-            text.replace("    orders.amount,\n", "    orders.amount,\n    orders.amount >= 25 as is_large,\n")
-        )
-        self._push("Say which orders are large")
+        model.write_text(text.replace("    orders.amount,\n", "    coalesce(orders.amount, 0) as amount,\n"))
+        self._push("A customer without orders has spent nothing")
         self._show()
 
     def window_ends(self) -> None:
