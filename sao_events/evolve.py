@@ -98,7 +98,7 @@ def _gather(world: World, event: e.DataLanded, load: str, load_id: str, landed: 
     loads = world.incomplete.setdefault(load, {})
     arrived = loads.setdefault(load_id, {})
     arrived[event.source] = landed
-    _hold(world, event.source, Held("incomplete", landed, load))
+    _hold(world, event.source, Held("incomplete", landed, load, event.together))
     if arrived.keys() >= set(event.together):
         _complete(world, loads.pop(load_id))
     elif len(loads) > INCOMPLETE:

@@ -12,6 +12,7 @@ from typing import Any
 from sao_events import events as e
 from sao_events.decide import Action, Decision, Reason
 from sao_events.events import Event
+from sao_events.state import Held
 
 Names = Mapping[str, str]
 MOST = 3
@@ -32,6 +33,14 @@ def describe(event: Event, names: Names) -> str:
     """What happened, as a short sentence."""
     tell = _EVENTS.get(type(event))
     return tell(event, names) if tell else type(event).__name__
+
+
+def explain_held(held: Held, missing: Iterable[str], names: Names) -> str:
+    """Why a landing made nothing new, as a short sentence; `missing` are the sources that its load still lacks."""
+    load = f"load {held.landed.load_id}" if held.landed.load_id is not None else "a load"
+    if held.why == "incomplete":
+        return f"{load} of {held.load} has landed; it counts when {listed(missing, names)} has too"
+    return f"{load} {'brought no rows' if held.why == 'empty' else 'broke off'}; it does not count as new"
 
 
 def listed(things: Iterable[str], names: Names, most: int = MOST) -> str:

@@ -17,7 +17,7 @@ from sao_events.decide import Action, Decision
 from sao_events.deployment import Tracked, deployment
 from sao_events.difference import Texts, difference
 from sao_events.evidence import Evidence
-from sao_events.explain import Names, explain
+from sao_events.explain import Names, explain, explain_held
 from sao_events.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
 from sao_events.plan import Plan, decide
 from sao_events.policy import Settings
@@ -111,7 +111,7 @@ def status(view: View) -> dict[str, Any]:
         "counts": _counts(decisions.values()),
         "next_at": iso(min((d.eligible_at for d in decisions.values() if d.eligible_at is not None), default=None)),
         "nodes": [node_object(view, name, decision, known) for name, decision in decisions.items()],
-        "sources": sources(view),
+        "sources": sources(view, known),
         "tests": failing_tests(view),
         "runs": [
             {"run": run.id, "job": run.job, "since": iso(run.started), "nodes": plain(run.nodes)}
@@ -140,14 +140,14 @@ def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
     return {action.value: count[action] for action in Action}
 
 
-def sources(view: View) -> list[dict[str, Any]]:
+def sources(view: View, known: Names) -> list[dict[str, Any]]:
     """The sources with what is known of their loads; `event` is the place in the log of the last new one."""
     found = []
     for source in view.project.graph.sources.values() if view.project else ():
         state = view.world.source(source.id)
         seen = {"version": state.version, "loaded_at": iso(state.newest), **_load(state), "event": state.event}
         kind = {"static": source.static, "view": source.view}
-        held = _held(view.world, source.id, state.held) if state.held else None
+        held = _held(view.world, source.id, state.held, known) if state.held else None
         found.append({"source": source.id, "name": source.name, **kind, **seen, "held": held})
     return found
 
@@ -156,13 +156,14 @@ def _load(state: SourceState | Landed) -> dict[str, Any]:
     return {"load_id": state.load_id, "rows": state.rows, "partial": state.partial}
 
 
-def _held(world: World, source: str, held: Held) -> dict[str, Any]:
-    """A landing that made nothing new: why, and what else has landed of its load."""
+def _held(world: World, source: str, held: Held, known: Names) -> dict[str, Any]:
+    """A landing that made nothing new: why, what else has landed of its load, and what of it has not."""
     landed = held.landed
     beside = world.incomplete.get(held.load or "", {}).get(landed.load_id or "", {})
-    others = [name for name in beside if name != source]
+    others, missing = [name for name in beside if name != source], [it for it in held.together if it not in beside]
     seen = {"loaded_at": iso(landed.loaded_at), **_load(landed), "event": landed.event}
-    return {"why": held.why, "load": held.load, **seen, "landed_too": others}
+    text = explain_held(held, missing, known)
+    return {"why": held.why, "text": text, "load": held.load, **seen, "landed_too": others, "missing": missing}
 
 
 def failing_tests(view: View) -> list[dict[str, Any]]:
@@ -199,10 +200,13 @@ def why_test(view: View, test_id: str) -> dict[str, Any]:
 
 
 def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
-    """The node with its decision, the events that led to it (`because`), its last builds, and what is around it."""
+    """The node with its decision, the events that led to it (`because`), its last builds, and what is around it. `held`
+    are the sources that it is made from, at any distance, in which something landed that is not new.
+    """
     assert view.project is not None
     graph, known = view.project.graph, names(view.project)
     decisions = decide(graph, view.world, view.settings, view.now)
+    fed = {upstream for above in graph.ancestors([node_id]) for upstream in graph.upstreams[above]}
     return {
         **header(view),
         **node_object(view, node_id, decisions[node_id], known),
@@ -211,6 +215,7 @@ def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
         "upstreams": list(graph.upstreams[node_id]),
         "readers": list(graph.readers[node_id]),
         "tests": [test_object(view, test) for test in graph.tests_of.get(node_id, ())],
+        "held": [it for it in sources(view, known) if it["held"] and it["source"] in fed],
     }
 
 

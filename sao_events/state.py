@@ -103,11 +103,14 @@ class Landed:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A landing that made nothing new. `why`: `empty`, `partial`, or `incomplete`, while its load waits for others."""
+    """A landing that made nothing new. `why`: `empty`, `partial`, or `incomplete`, while its `load` waits for others of
+    `together`, the sources that are new only as a whole.
+    """
 
     why: str
     landed: Landed
     load: str | None = None
+    together: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

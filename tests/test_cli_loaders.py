@@ -66,7 +66,12 @@ def test_a_load_that_waits_for_the_rest_is_shown(shop: Path, capsys: pytest.Capt
     now = {it["name"]: it for it in answer(capsys, "status")["sources"]}
     assert now["raw.orders"]["version"] == before["raw.orders"]
     assert (now["raw.orders"]["held"]["why"], now["raw.orders"]["held"]["load"]) == ("incomplete", "both")
-    assert "raw.orders: load n1 has landed and counts when the rest of both has" in call(capsys, "status")[1]
+    waits = "raw.orders: load n1 of both has landed; it counts when raw.payments has too"
+    assert waits in call(capsys, "status")[1]
+    assert waits in call(capsys, "why", "orders")[1]
+    [held] = answer(capsys, "why", "orders")["held"]
+    assert (held["name"], held["held"]["missing"], held["held"]["landed_too"]) == ("raw.orders", ["raw.payments"], [])
+    assert answer(capsys, "why", "broken")["held"] == []
     answer(capsys, "emit", "data", "raw.payments", "--load-id", "n1")
     after = {it["name"]: it for it in answer(capsys, "status")["sources"]}
     assert after["raw.orders"]["version"] == before["raw.orders"] + 1
@@ -80,4 +85,4 @@ def test_parts_and_loads_of_nothing_are_told(shop: Path, capsys: pytest.CaptureF
     told = call(capsys, *"emit data raw.orders --rows 0".split())[1]
     assert "a load of nothing in raw.orders, 0 rows; it does not count as new" in told
     status = call(capsys, "status")[1]
-    assert "raw.orders: load brought no rows; it does not count as new" in status
+    assert "raw.orders: a load brought no rows; it does not count as new" in status

@@ -47,6 +47,13 @@ def post(client: httpx.Client, case: Case, body: Any = None, **more: Any) -> htt
     return client.request(case.method, address, headers=dict(message.headers), content=message.body, **more)
 
 
+def landings_on_the_page(client: httpx.Client) -> str:
+    """What the page says of landings that made nothing new."""
+    return (
+        client.get("/").text.partition('data-part="landings" aria-labelledby="landings"')[2].partition("</section>")[0]
+    )
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case.provider for case in CASES])
 def test_a_load_makes_its_sources_new_once(service: Service, client: httpx.Client, case: Case) -> None:
     first, second = post(client, case), post(client, case)
@@ -152,9 +159,12 @@ def test_a_load_in_several_tables_waits_for_all(service: Service) -> None:
         status = client.get("/api/status").json()
         held = {source["name"]: source["held"] for source in status["sources"]}
         assert held["raw.orders"]["why"] == "incomplete"
+        assert (held["raw.orders"]["missing"], held["raw.orders"]["landed_too"]) == ([ITEMS], [])
+        assert "of shop has landed; it counts when raw.items has too" in landings_on_the_page(client)
         assert service.world.source(ORDERS).version == 0
         post(client, STITCH.changed(tables=[items], destination_root_table_name="items"))
         assert (service.world.source(ORDERS).version, service.world.source(ITEMS).version) == (1, 1)
+        assert landings_on_the_page(client).startswith(" hidden>")
 
 
 def test_rows_load_and_parts_are_shown(service: Service, client: httpx.Client) -> None:
@@ -207,6 +217,7 @@ def test_what_was_about_no_source_is_replayed_once_the_mapping_is_mended(service
     with served(service) as client:
         post(client, GENERIC, {"source": "shop.orders", "load_id": "7", "rows": 3})
         [kept] = client.get("/api/status").json()["unmatched"]
+        assert f"events replay --delivery {kept['delivery']}</code>" in landings_on_the_page(client)
         assert (kept["names"], kept["endpoint"]) == (["shop.orders"], "generic")
         address = f"/api/deliveries/{kept['delivery']}/replay"
         assert client.post(address).status_code == 401

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -128,11 +128,10 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
     for node in answer["nodes"]:
         if node["failure"]:
             out.line(f"{node['name']} failed: {_first(node['failure']['message'])}", "red")
-    for source in answer["sources"]:
-        for line in _held(source):
-            out.line(line, "yellow")
+    _show_held(context, answer["sources"])
     for lost in answer["unmatched"]:
         out.line(f"delivery {lost['delivery']} of {lost['endpoint']} is about no source: {lost['reason']}", "yellow")
+        out.line(f"  once that is mended: sao-events events replay --delivery {lost['delivery']}", "dim")
     for test in answer["tests"]:
         out.line(f"test {test['name']}: {test['status']} {_first(test['message'])}".rstrip(), "red")
     for warning in answer["warnings"]:
@@ -157,17 +156,11 @@ def _ago(instant: str, now: float) -> str:
     return f"{span(now - seconds_of(instant))} ago"
 
 
-def _held(source: Mapping[str, Any]) -> Iterator[str]:
-    """What landed in a source since and made nothing new."""
-    held = source["held"]
-    if held is None:
-        return
-    load = f" {held['load_id']}" if held["load_id"] else ""
-    if held["why"] == "incomplete":
-        yield f"{source['name']}: load{load} has landed and counts when the rest of {held['load']} has"
-    else:
-        what = "brought no rows" if held["why"] == "empty" else "broke off"
-        yield f"{source['name']}: load{load} {what}; it does not count as new"
+def _show_held(context: Context, sources: Iterable[Mapping[str, Any]], indent: str = "") -> None:
+    """What landed in sources since and made nothing new."""
+    for source in sources:
+        if source["held"]:
+            context.out.line(f"{indent}{source['name']}: {source['held']['text']}", "yellow")
 
 
 def _first(text: str | None) -> str:
@@ -188,6 +181,9 @@ def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
         out.line("because", "bold")
         for cause in answer["because"]:
             _show_cause(context, cause, now, 1)
+    if answer["held"]:
+        out.line("landed, and not new", "bold")
+        _show_held(context, answer["held"], "  ")
     if answer["builds"]:
         out.line("last builds", "bold")
         out.table(

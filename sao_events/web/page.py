@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from sao_events import report
-from sao_events.deliveries import delivery_object
+from sao_events.deliveries import delivery_object, unmatched
 from sao_events.explain import reason_text
 from sao_events.web.answers import Problem
 from sao_events.web.backend import Backend
@@ -58,6 +58,8 @@ class Page:
             counts={name: counts[name] for name in STATES if counts[name]},
             chosen=chosen if chosen in STATES else None,
             nodes=[node for name in _states(chosen) for node in status["nodes"] if state(node) == name],
+            held=[source for source in status["sources"] if source["held"]],
+            unmatched=unmatched(self.backend.store),
             runs=runs,
             events=events,
             deliveries=[delivery_object(item) for item in self.backend.store.deliveries(limit=DELIVERIES)],
