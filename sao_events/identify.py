@@ -22,7 +22,8 @@ from sao_events.project import Project
 from sao_events.sqltext import same_sql
 
 LOG = logging.getLogger("sao_events")
-RULES = "rules 1"  # to be counted up when other templates may be compiled, so that they are
+RULES = "rules 2"  # to be counted up when other templates may be compiled, or more is kept, so that they are
+UNSEEN = "dbt has not compiled it"
 Render = Callable[[Collection[str], Collection[str]], Mapping[str, Rendered]]
 
 
@@ -116,7 +117,8 @@ def _node(node: Node, known: Known | None) -> Node:
     if known is None:
         return node
     own = Code(known.identity, node.own.columns)
-    return replace(node, own=own, compiled=known.compiled or None, again=known.again or None)
+    doubt = "" if known.compiled else known.doubt or UNSEEN
+    return replace(node, own=own, compiled=known.compiled or None, again=known.again or None, doubt=doubt)
 
 
 def _test(test: Test, known: Known | None) -> Test:

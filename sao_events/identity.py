@@ -40,7 +40,7 @@ class Rendered:
 class Known:
     """A state of a node or test on record: its inputs (`Inputs.whole`, `.rest`), the identity that they have, and the
     digests of the SQL that came of them, rendered as `key` says (by which dbt, over which ephemeral models); empty
-    where there is none that stands for it.
+    where there is none that stands for it: `doubt` says why.
     """
 
     node: str
@@ -50,6 +50,7 @@ class Known:
     key: str = ""
     compiled: str = ""
     again: str = ""
+    doubt: str = ""
 
 
 Same = Callable[[str, str], bool]  # whether two texts of SQL, given by their digests, say the same
@@ -63,11 +64,11 @@ def text_digest(text: str) -> str:
 def recorded(name: str, inputs: Inputs, known: Known | None, key: str, rendered: Rendered | None) -> Known:
     """The record of a state, with the identity that it has on record, or one of its own."""
     base = known or Known(name, inputs.whole, inputs.whole)
-    base = replace(base, rest=inputs.rest, compiled="", again="")
+    base = replace(base, rest=inputs.rest, compiled="", again="", doubt=inputs.doubt)
     if rendered is None and not inputs.doubt:
         return base  # without a key: it is asked for again
     if rendered is None or rendered.doubt:
-        return replace(base, key=key)
+        return replace(base, key=key, doubt=inputs.doubt or (rendered.doubt if rendered else ""))
     again = text_digest(rendered.again) if rendered.again else ""
     return replace(base, key=key, compiled=text_digest(rendered.sql), again=again)
 

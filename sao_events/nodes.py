@@ -33,8 +33,8 @@ class Source:
 class Node:
     """A model, seed or snapshot. `own` is the identity of what it would execute by itself; `reads` are its direct
     parents. `compiled` is the digest of the SQL that dbt makes of it, `again` that of an incremental model once its
-    table is there; the store has the texts. They are None where the SQL depends on more than the code, or is none.
-    `verbatim`: its relation holds the rows of that SQL and nothing else.
+    table is there; the store has the texts. They are None where the SQL depends on more than the code, or is none:
+    `doubt` says why. `verbatim`: its relation holds the rows of that SQL and nothing else.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Node:
     compiled: str | None = None
     again: str | None = None
     verbatim: bool = False
+    doubt: str = ""
 
     @property
     def transparent(self) -> bool:

@@ -112,6 +112,7 @@ def _node(node: Node) -> dict[str, Any]:
         "compiled": node.compiled,
         "again": node.again,
         "verbatim": node.verbatim,
+        "doubt": node.doubt,
     }
     return body | {name: value for name, value in optional.items() if value or (name == "rows" and value is not None)}
 
@@ -178,4 +179,5 @@ def _read_node(body: Mapping[str, Any]) -> Node:
         body.get("compiled"),
         body.get("again"),
         body.get("verbatim", False),
+        body.get("doubt", ""),
     )

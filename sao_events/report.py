@@ -19,10 +19,12 @@ from sao_events.difference import Texts, difference
 from sao_events.evidence import Evidence
 from sao_events.explain import Names, explain, explain_held
 from sao_events.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
+from sao_events.nodes import Node
 from sao_events.plan import Plan, decide
 from sao_events.policy import Settings
 from sao_events.project import Project
 from sao_events.proven import said
+from sao_events.spared import changes_upstream, spared_by
 from sao_events.state import Held, Landed, SourceState, World
 
 __all__ = [
@@ -81,6 +83,7 @@ def node_object(view: View, node_id: str, decision: Decision, known: Names | Non
         "since": iso(built.started) if built else None,
         "eligible_at": iso(decision.eligible_at),
         "waiting_for": list(decision.waiting_for),
+        "spared_by": spared_by(view.project.graph, view.world, node_id),
         "evidence": plain(decision.evidence),
         "built_at": iso(built.ended) if built else None,
         "built_because": built.reason if built else None,
@@ -200,8 +203,9 @@ def why_test(view: View, test_id: str) -> dict[str, Any]:
 
 
 def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
-    """The node with its decision, the events that led to it (`because`), its last builds, and what is around it. `held`
-    are the sources that it is made from, at any distance, in which something landed that is not new.
+    """The node with its decision, the events that led to it (`because`), other code upstream and whom it touches, its
+    last builds, and what is around it. `held` are the sources that it is made from, at any distance, in which something
+    landed that is not new.
     """
     assert view.project is not None
     graph, known = view.project.graph, names(view.project)
@@ -210,6 +214,8 @@ def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
     return {
         **header(view),
         **node_object(view, node_id, decisions[node_id], known),
+        "identity": _identity(graph.nodes[node_id]),
+        "changes_upstream": changes_upstream(graph, view.world, node_id, known),
         "because": Causes(graph, view.world, decisions, find, known).of(node_id),
         "builds": builds(find, node_id),
         "upstreams": list(graph.upstreams[node_id]),
@@ -217,6 +223,11 @@ def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
         "tests": [test_object(view, test) for test in graph.tests_of.get(node_id, ())],
         "held": [it for it in sources(view, known) if it["held"] and it["source"] in fed],
     }
+
+
+def _identity(node: Node) -> dict[str, Any]:
+    """By what a change of its code is seen: `compiled` SQL, or the `code` as it is written, and then `why`."""
+    return {"by": "compiled" if node.compiled else "code", "why": node.doubt or None}
 
 
 def code_difference(view: View, texts: Texts, node_id: str) -> list[dict[str, Any]]:

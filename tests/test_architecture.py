@@ -47,6 +47,7 @@ CORE = (
     "explain",
     "history",
     "difference",
+    "spared",
     "effects",
     "deployment",
     "report",

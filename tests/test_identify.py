@@ -129,6 +129,14 @@ def test_an_incremental_model_has_the_sql_of_the_first_run_and_that_of_later_one
 def test_what_may_render_otherwise_when_it_is_built_has_no_sql(shop: Shop) -> None:
     without = {node.name for node in shop.before.graph.nodes.values() if node.compiled is None}
     assert without == {"raw", "clock", "asks", "forced", "python"}
+    doubts = {node.name: node.doubt for node in shop.before.graph.nodes.values() if node.doubt}
+    assert doubts == {
+        "raw": "it is not made of SQL",
+        "python": "it is not made of SQL",
+        "clock": "it may render otherwise each time (run_started_at)",
+        "forced": "it may render otherwise when it is built (flags)",
+        "asks": "it asks the warehouse while it is compiled",
+    }
     assert {"clock", "forced", "python", "raw"}.isdisjoint(shop.first)  # dbt was not even asked
     assert not (shop.root / "warehouse.duckdb").exists()  # nor has it touched the warehouse
 

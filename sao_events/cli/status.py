@@ -184,6 +184,10 @@ def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
     if answer["held"]:
         out.line("landed, and not new", "bold")
         _show_held(context, answer["held"], "  ")
+    if answer["changes_upstream"]:
+        out.line("other code upstream", "bold")
+        for change in answer["changes_upstream"]:
+            out.line(f"  {change['text']}")
     if answer["builds"]:
         out.line("last builds", "bold")
         out.table(
@@ -215,6 +219,9 @@ def _facts(answer: Mapping[str, Any], now: float) -> list[str]:
         found.append(f"last good build: {built}, {answer['built_because']}, {answer['build_seconds']:.1f} s")
     else:
         found.append("last good build: none")
+    if answer["identity"]["why"]:
+        made = "its content" if answer["kind"] == "seed" else "its own code, macros and configuration"
+        found.append(f"identity: that of {made}, because {answer['identity']['why']}")
     if answer["eligible_at"]:
         at = seconds_of(answer["eligible_at"])
         found.append(f"next: {clock(at, now)} (in {span(at - now)})")

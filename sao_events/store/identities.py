@@ -9,11 +9,13 @@ from contextlib import suppress
 PUT_TEXT = "INSERT INTO texts (digest, body) VALUES (?, ?) ON CONFLICT DO NOTHING"
 GET_TEXTS = "SELECT digest, body FROM texts WHERE digest IN (SELECT value FROM json_each(?))"
 PUT_KNOWN = """
-    INSERT INTO identities (node, inputs, identity, rest, key, compiled, again) VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO identities (node, inputs, identity, rest, key, compiled, again, doubt)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (node, inputs) DO UPDATE SET
-        rest = excluded.rest, key = excluded.key, compiled = excluded.compiled, again = excluded.again
+        rest = excluded.rest, key = excluded.key, compiled = excluded.compiled, again = excluded.again,
+        doubt = excluded.doubt
 """
-_COLUMNS = "node, inputs, identity, rest, key, compiled, again"
+_COLUMNS = "node, inputs, identity, rest, key, compiled, again, doubt"
 GET_KNOWN = f"SELECT {_COLUMNS} FROM identities WHERE inputs IN (SELECT value FROM json_each(?))"  # noqa: S608
 STATES_OF = f"SELECT {_COLUMNS} FROM identities WHERE node = ? ORDER BY rowid DESC LIMIT ?"  # noqa: S608
 
