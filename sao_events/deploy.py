@@ -6,6 +6,7 @@ the one before stays in force. What a push said is only a hint; what is deployed
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,14 @@ from sao_events.errors import DbtError, GraphError, PolicyError, SaoError
 from sao_events.graph import Graph
 from sao_events.identify import identified
 from sao_events.identity import Rendered
+from sao_events.inputs.mapping import unknown
 from sao_events.nodes import Source
 from sao_events.ports import Store
 from sao_events.project import Project, project_digest, project_to_bytes
 from sao_events.state import World
+
+
+LOG = logging.getLogger("sao_events")
 
 
 class Parser(Protocol):
@@ -63,6 +68,7 @@ class Deployer:
         self.config, self.parser, self.store = config, parser, store
         self.in_force, self.rejected = (world.project, world.commit), world.rejected
         self.built_from: tuple[str | None, str | None] | None = None
+        self._warned: tuple[str, ...] = ()
         self.on_head: Callable[[str | None, str | None], None] = lambda commit, error: None
         git = config.git
         self.checkout = Checkout(git.remote, git.branch, config.state_dir / "git") if git else None
@@ -95,6 +101,10 @@ class Deployer:
                 self.in_force, self.rejected = (event.project, event.commit), None
             else:
                 self.rejected = event
+        if found.project is not None and found.project.warnings != self._warned:
+            self._warned = found.project.warnings
+            for warning in self._warned:
+                LOG.warning("%s", warning)
         if found.digest is not None:
             self.parser.keep(found.digest)
             self.built_from = (found.digest, found.commit)
@@ -120,8 +130,7 @@ class Deployer:
         folder = self.config.dbt.project_dir
         if self.checkout and commit and self.config.git:
             folder = self.checkout.lay_out(commit, self.parser.folders()) / self.config.git.subdir
-        parsed = identified(self.parser.load(folder), self.store, self.parser.render)
-        project = with_sources(parsed, self.config.sources)
+        project = as_told(identified(self.parser.load(folder), self.store, self.parser.render), self.config)
         data = project_to_bytes(project)
         digest = project_digest(data)
         self.store.put_project(digest, data)
@@ -153,6 +162,14 @@ def tracked(config: Config, checked: float | None = None) -> Tracked | None:
     """What is deployed from, without a password, where that is git."""
     git = config.git
     return Tracked(without_password(git.remote), git.branch, checked) if git else None
+
+
+def as_told(project: Project, config: Config) -> Project:
+    """The project with what the configuration says of its sources, and with a warning for each name in it that is none.
+    Raises SaoError as `with_sources`.
+    """
+    project = with_sources(project, config.sources)
+    return replace(project, warnings=(*project.warnings, *unknown(project, config.names))) if config.names else project
 
 
 def with_sources(project: Project, told: Mapping[str, SourceConfig]) -> Project:

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from sao_events.config import DEFAULTS, KEYS, VARIABLES, Config, Secret, load_config, require_project
+from sao_events.deploy import as_told
 from sao_events.errors import ConfigError
+from sao_events.graph import Graph
+from sao_events.nodes import Source
+from sao_events.project import Project
 
 ROOT = Path(__file__).parent.parent
 
@@ -315,3 +319,36 @@ def test_the_page_tells_the_true_defaults(project: Path) -> None:
     assert (given.http, given.dbt, given.settings) == (default.http, default.dbt, default.settings)
     assert rows["decisions.retries.attempts"] == "2"
     assert rows["decisions.retries.backoff"] == "1m"
+
+
+NAMING = """\
+data:
+  loads:
+    nightly:
+      sources:
+        - raw.orders
+        - raw.ordrs
+webhooks:
+  hub:
+    provider: generic
+    secrets: [{env: HUB}]
+    map:
+      - match: {table: "a*"}
+        sources: [raw.items, raw.itms, "raw.{table}"]
+      - {match: {table: b}, relation: raw.nothing}
+"""
+
+
+def test_names_that_are_no_sources_are_warnings_with_line_and_nearest(project: Path) -> None:
+    config = read(project, NAMING)
+    sources = [Source(f"source.shop.raw.{name}", f"raw.{name}") for name in ("orders", "items")]
+    known = Project(Graph([], sources), "shop", "duckdb", warnings=("one of dbt's",))
+    place = project / "sao.yml"
+    assert as_told(known, config).warnings == (
+        "one of dbt's",
+        f"{place}:6: data.loads.nightly: raw.ordrs is no source of the project, and is left out; "
+        "did you mean raw.orders?",
+        f"{place}:13: webhooks.hub.map: raw.itms is no source of the project, and is left out; "
+        "did you mean raw.items?",
+        f"{place}:14: webhooks.hub.map: raw.nothing is no source of the project, and is left out",
+    )

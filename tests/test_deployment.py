@@ -161,9 +161,13 @@ def test_lost_webhooks_heal_pushes_coalesce_and_status_follows(tmp_path: Path) -
         assert "nowhere" in found["why"][0]
     assert main_status(deployed.folder)["deployment"]["why"] == found["why"]
     config = deployed.folder / "sao.yml"
-    config.write_text(config.read_text().replace("poll: 1s", "poll: 1h"))
+    text = config.read_text().replace("poll: 1s", "poll: 1h")
+    config.write_text(f"{text}\ndata: {{loads: {{nightly: {{sources: [raw.nowhere]}}}}}}\n")
     with running(deployed.folder) as service:
         until(lambda: service.loads == 1, "the look at the start")
+        [warning] = status(service)["warnings"]
+        assert "sao.yml:" in warning
+        assert "data.loads.nightly: raw.nowhere is no source of the project" in warning
         loads = service.loads
         last = ""
         for number in range(10):

@@ -8,7 +8,7 @@ import pytest
 
 from sao_events.graph import Graph
 from sao_events.inputs.landing import Landing, Place
-from sao_events.inputs.mapping import Atlas, Found, Rule, shared_out, wrong_in
+from sao_events.inputs.mapping import Atlas, Found, Named, Rule, shared_out, unknown, wrong_in
 from sao_events.inputs.openlineage import ADAPTERS
 from sao_events.nodes import Node, Source
 from sao_events.project import Project
@@ -219,3 +219,27 @@ def test_a_count_over_a_connection_is_that_of_no_table() -> None:
     assert [it.rows for _, it in shared_out(landing, ["a"])] == [10]
     assert [(it.rows, it.size) for _, it in shared_out(landing, ["a", "b"])] == [(None, None)] * 2
     assert [it.rows for _, it in shared_out(Landing(rows=0), ["a", "b"])] == [0, 0]
+
+
+# What a configuration calls sources, and is none
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "wrong", "nearest"),
+    [
+        ("source", "raw.s1", "raw.s7", "raw.s"),
+        ("source", "s0", "raw.*", ""),
+        ("sources", "raw.*", "rw.*", ""),
+        ("sources", "raw.{table}", "raw.t0", "raw.s0"),
+        ("relation", "sch.orders", "sch.ordrs", ""),
+        ("relation", "{schema}.orders", "orders.sch.db.x", ""),
+        ("schema", "db.sch", "db.other", ""),
+        ("schema", "{schema}", "sch.db", ""),
+    ],
+)
+def test_a_name_that_is_no_source_is_told_with_its_place(kind: str, good: str, wrong: str, nearest: str) -> None:
+    project = atlas("duckdb", '"db"."sch"."orders"', '"db"."sch"."items"').project
+    names = [Named("sao.yml:3: here", kind, good), Named("sao.yml:4: there", kind, wrong)]
+    [warning] = unknown(project, names)
+    assert warning.startswith(f"sao.yml:4: there: {wrong} is no source of the project")
+    assert f"did you mean {nearest}" in warning if nearest else True

@@ -66,11 +66,11 @@ def parse_and_select(
 
 
 def _read(config: Config, record: Record, builder: DbtBuilder) -> Project:
-    from sao_events.deploy import with_sources
+    from sao_events.deploy import as_told
     from sao_events.identify import recognised
 
     parsed = builder.load(config.settings.default_config).project
-    return with_sources(recognised(parsed, record.store, builder.render), config.sources)
+    return as_told(recognised(parsed, record.store, builder.render), config)
 
 
 def only_select(config: Config, world: World, select: Sequence[str], exclude: Sequence[str]) -> tuple[str, ...]:

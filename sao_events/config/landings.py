@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sao_events.errors import ConfigError
 from sao_events.evidence import Evidence, Taken, in_two_loads
-from sao_events.inputs.mapping import Rule, wrong_in
+from sao_events.inputs.mapping import Named, Rule, wrong_in
 from sao_events.yamltext import Block
 
 EVIDENCE_KEYS = ("empty_loads", "partial_loads", "loads")
@@ -29,6 +29,25 @@ def read_evidence(block: Block, place: str) -> Evidence:
 def read_rules(block: Block, place: str) -> tuple[Rule, ...]:
     """The rules under `map`, first to last. Raises ConfigError naming `place` and line."""
     return tuple(_rule(item, block, place) for item in block.items_of(place, "map"))
+
+
+def names_in_loads(block: Block, place: str) -> tuple[Named, ...]:
+    """What the loads in `block` call sources, where it was read already."""
+    return tuple(
+        Named(f"{place}:{word.line}: data.loads.{name}", "source", str(word))
+        for name, load in block.blocks(place, "loads").items()
+        for word in load.items_of(place, "sources")
+    )
+
+
+def names_in_rules(block: Block, place: str, hook: str) -> tuple[Named, ...]:
+    """What the rules of the webhook `hook` call sources, where they were read already."""
+    return tuple(
+        Named(f"{place}:{word.line}: webhooks.{hook}.map", key, str(word))
+        for item in block.items_of(place, "map")
+        for key in RULE_KEYS[1:]
+        for word in (item.items_of(place, key) if key == "sources" else [item[key]] if item.get(key) else ())
+    )
 
 
 def _rule(item: object, block: Block, place: str) -> Rule:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sao_events.config.keys import KEYS
-from sao_events.config.landings import read_evidence, read_rules
+from sao_events.config.landings import names_in_loads, names_in_rules, read_evidence, read_rules
 from sao_events.config.values import (
     DEFAULTS,
     Config,
@@ -25,6 +26,7 @@ from sao_events.config.values import (
 from sao_events.errors import ConfigError, PolicyError, UsageError
 from sao_events.githost import check_api
 from sao_events.inputs.data import read_instant
+from sao_events.inputs.mapping import Named
 from sao_events.inputs.providers import PROVIDERS
 from sao_events.policy import Settings, read_policy
 from sao_events.windows import parse_duration
@@ -68,8 +70,14 @@ class Reader:
             git=self._git(self._block(block, "git")) if self._block(block, "git") else None,
             previews=self._previews(self._block(block, "previews")) if self._block(block, "previews") else None,
             sources={name: self._source(source) for name, source in self._named(block, "sources")},
+            names=self._names(block),
             path=path,
         )
+
+    def _names(self, block: Block) -> tuple[Named, ...]:
+        """What sources are called in the file; whether they are in the project is known once that is parsed."""
+        hooks = (names_in_rules(hook, self.place, name) for name, hook in self._named(block, "webhooks"))
+        return (*names_in_loads(self._block(block, "data"), self.place), *chain.from_iterable(hooks))
 
     def _dbt(self, project: Block, dbt: Block) -> DbtConfig:
         given = plain(project.get("vars", Block({}, 0)))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sao_events.errors import ConfigError
 from sao_events.evidence import Evidence
-from sao_events.inputs.mapping import Rule
+from sao_events.inputs.mapping import Named, Rule
 from sao_events.policy import Settings
 
 DEFAULTS = Settings(settle=2.0, attempts=2, backoff=60.0)
@@ -115,7 +115,9 @@ class SourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that one environment is told. `path` is the file it was read from, where there was one."""
+    """Everything that one environment is told. `names` are what loads and rules call sources; `path` is the file it was
+    read from, where there was one.
+    """
 
     environment: str
     dbt: DbtConfig
@@ -128,6 +130,7 @@ class Config:
     git: GitConfig | None = None
     previews: PreviewConfig | None = None
     sources: Mapping[str, SourceConfig] = field(default_factory=dict)
+    names: tuple[Named, ...] = ()
     path: Path | None = None
 
     def rules(self, endpoint: str) -> tuple[Rule, ...]:

@@ -38,6 +38,17 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """What a configuration calls sources, and `where` it does: as `source`, or in a rule as `sources`, `relation` or
+    `schema`.
+    """
+
+    where: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """The ids of the sources that a landing is about. None: `own` says that it is what this project builds itself,
     `nearest` names what may have been meant.
@@ -66,7 +77,7 @@ class Atlas:
         found = self._named(landing.source) or self._ruled(landing, rules) or self._placed(place)
         if found:
             return Found(tuple(dict.fromkeys(found)))
-        return Found(own=True) if own else Found(nearest=self._nearest(landing))
+        return Found(own=True) if own else Found(nearest=self.nearest(landing))
 
     def _can_be_here(self, landing: Landing) -> bool:
         return not landing.adapters or not self.adapter or self.adapter in landing.adapters
@@ -108,7 +119,8 @@ class Atlas:
         exact = [relation.id for relation in close if relation.is_spelled(place)]
         return exact or [relation.id for relation in close]
 
-    def _nearest(self, landing: Landing) -> tuple[str, ...]:
+    def nearest(self, landing: Landing) -> tuple[str, ...]:
+        """The names of the sources that may be meant."""
         names = {source.name.lower(): source.name for source in self.project.graph.sources.values()}
         place = landing.place
         wanted = [landing.source, str(place) if place else None, f"{place.schema}.{place.table}" if place else None]
@@ -205,6 +217,25 @@ def wrong_in(rule: Rule) -> str | None:
             return f"{name}: {pattern} has a name twice"
     targets = [bool(rule.sources), rule.relation is not None, rule.schema is not None]
     return None if sum(targets) == 1 else "name one of sources, relation and schema that the match stands for"
+
+
+def unknown(project: Project, names: Iterable[Named]) -> Iterator[str]:
+    """A warning for each of `names` that is no source of the project, with the nearest. What a rule has to fill in is
+    not known before a message comes.
+    """
+    atlas = Atlas(project)
+    for named in names:
+        name = named.name
+        rules = {"sources": Rule(sources=(name,)), "relation": Rule(relation=name), "schema": Rule(schema=name)}
+        rule = rules.get(named.kind)
+        if re.search(r"\{[^{}]+\}", name) if rule else isinstance(resolve_source(project, name), str):
+            continue
+        places = Landing(name, place=_place(name, named.kind == "schema"))
+        found = atlas.find(Landing(), [rule]) if rule else Found()
+        if not found.sources:
+            nearest = atlas.nearest(places)
+            hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+            yield f"{named.where}: {named.name} is no source of the project, and is left out{hint}"
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str | None:
