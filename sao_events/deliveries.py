@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from sao_events.config import Config
+from sao_events.inputs.mapping import Atlas
 from sao_events.inputs.matched import Matcher, names_in
-from sao_events.ports import Delivered, Incoming, Store
-from sao_events.report import iso
+from sao_events.ports import Delivered, Incoming, Receipt, Store
+from sao_events.project import Project
+from sao_events.report import evidence_in, iso
+from sao_events.store.deliveries import SAID_BEFORE
 
-SHOWN = 20
+SHOWN, PAGE = 20, 500
 
 
 def delivery_object(delivered: Delivered) -> dict[str, Any]:
@@ -34,20 +37,40 @@ def delivery_object(delivered: Delivered) -> dict[str, Any]:
 
 
 def unmatched(store: Store) -> list[dict[str, Any]]:
-    """The newest deliveries that are about no source of the project: what they call it, and what may be meant."""
+    """The newest deliveries of which something is about no source of the project, or waits for one: what they call it,
+    and what may be meant.
+    """
     return [
         {
             "delivery": item.id,
             "endpoint": item.delivery.endpoint,
+            "verdict": item.delivery.verdict,
             "at": iso(item.last),
             "names": names_in(item.delivery.landings),
             "reason": item.delivery.reason,
         }
-        for item in store.deliveries(verdict="unmatched", limit=SHOWN)
-        if item.delivery.landings
+        for item in store.deliveries(lost=True, limit=SHOWN)
     ]
 
 
 def replayed(delivered: Delivered, matcher: Matcher, config: Config, now: float) -> Incoming:
     """The delivery as it is to be recorded once more, in its place, with the mapping as it is now."""
     return matcher.again(delivered, config.rules(delivered.delivery.endpoint), now)
+
+
+def take_up(store: Store, project: Project, config: Config, now: float) -> None:
+    """Judge what came before any project was loaded, now that one is. Raises StoreError: what is left then waits on."""
+    matcher: Matcher | None = None
+    while found := store.deliveries(verdict="waiting", limit=PAGE):
+        matcher = matcher or Matcher(Atlas(project), evidence_in(project, config.evidence))
+        store.receive([replayed(item, matcher, config, now) for item in reversed(found)]).result()
+
+
+def waits(receipt: Receipt) -> bool:
+    """Whether it waits for a project."""
+    return receipt.delivered.delivery.verdict == "waiting"
+
+
+def may_be_news(receipt: Receipt) -> bool:
+    """Whether it is known by what it says alone, not by its id."""
+    return receipt.delivered.delivery.reason == SAID_BEFORE

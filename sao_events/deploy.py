@@ -26,7 +26,6 @@ from sao_events.ports import Store
 from sao_events.project import Project, project_digest, project_to_bytes
 from sao_events.state import World
 
-
 LOG = logging.getLogger("sao_events")
 
 

@@ -51,3 +51,8 @@ class StoreError(SaoError):
 
 class Busy(SaoError):
     """Another process holds what is needed: the state directory, the port."""
+
+
+def words(error: Exception) -> str:
+    """What is told of an error; one that nobody foresaw says that it is one."""
+    return str(error) if isinstance(error, (SaoError, OSError)) else f"internal error: {type(error).__name__}: {error}"

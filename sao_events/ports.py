@@ -46,9 +46,9 @@ class Delivery:
 
 
 # accepted: it made events; duplicate: all of it was known; ignored: it asks for nothing; unmatched: it is about what is
-# not known here; conflict: its id was used for another body; invalid: it cannot be understood; rejected: nobody knows
-# who sent it.
-VERDICTS = ("accepted", "duplicate", "ignored", "unmatched", "conflict", "invalid", "rejected")
+# not known here; waiting: it came before any project was loaded; conflict: its id was used for another body; invalid:
+# it cannot be understood; rejected: nobody knows who sent it.
+VERDICTS = ("accepted", "duplicate", "ignored", "unmatched", "waiting", "conflict", "invalid", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +104,24 @@ class Store(Protocol):
         """Record deliveries and their events in one transaction; done when durable, or with a StoreError.
 
         An endpoint's delivery id is taken once. Again with the same body: a duplicate, unless nothing came of the
-        first; then it is judged again in its place. With another body: a conflict. Neither makes events. One whose
-        drafts are all in the log is a duplicate too. Deliveries that are the same are one with their `times`, as are
-        rejected ones of an endpoint, reason and minute; of those that made no event the newest of each verdict stay.
+        first; then it is judged again in its place. With another body: a conflict. Neither makes events or keeps
+        landings. One whose drafts are all in the log is a duplicate too. Deliveries that are the same are one with
+        their `times`, as are rejected ones of an endpoint, reason and minute; of those that made no event, and do not
+        wait, the newest of each verdict stay.
         """
 
     def deliveries(
-        self, endpoint: str | None = None, verdict: str | None = None, before: int | None = None, limit: int = 100
+        self,
+        endpoint: str | None = None,
+        verdict: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        *,
+        lost: bool = False,
     ) -> list[Delivered]:
-        """Deliveries to `endpoint`, with `verdict`, with an id below `before`; newest first, at most `limit`."""
+        """Deliveries to `endpoint`, with `verdict`, with an id below `before`; newest first, at most `limit`. `lost`:
+        only those that have `landings`.
+        """
 
     def read(self, after: int = 0, limit: int = 10_000) -> list[Recorded]:
         """Events with `seq > after`, in order."""

@@ -20,9 +20,10 @@ from sao_events import events as e
 from sao_events.builds import Builds
 from sao_events.clock import SystemClock
 from sao_events.config import Config
+from sao_events.deliveries import may_be_news, take_up, waits
 from sao_events.deploy import Deployer, Found, tracked
 from sao_events.engine import Engine
-from sao_events.errors import SaoError
+from sao_events.errors import SaoError, words
 from sao_events.events import Recorded
 from sao_events.lock import StateLock
 from sao_events.ports import Clock, Draft, Incoming, Receipt, Store
@@ -32,7 +33,6 @@ from sao_events.report import View, iso
 from sao_events.state import Head, World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world, save_world
-from sao_events.store.deliveries import SAID_BEFORE
 
 LOG = logging.getLogger("sao_events")
 # Seconds: how soon an event is noticed that another process appends; pauses after an error, which double; what builds
@@ -59,12 +59,11 @@ class Service:
         self._changed = threading.Condition(threading.RLock())
         self._nudged = threading.Event()
         self._load_asked = threading.Event()
-        self._loads = 0
-        self._looking = False
+        self._waiting = True  # whether something may have come that waits for a project
+        self._loads, self._looking, self._checkpoint = 0, False, 0
         self.pulls: Pulls | None = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._checkpoint = 0
         self._saving = threading.Thread()
         self._checked: float | None = None
 
@@ -144,9 +143,12 @@ class Service:
         """
 
         def recorded(done: Future[list[Receipt]]) -> None:
-            self._nudged.set()
-            if done.exception() is None and any(map(_may_be_news, done.result())):
+            receipts = [] if done.exception() else done.result()
+            if any(map(waits, receipts)):
+                self._waiting = True
+            if any(map(may_be_news, receipts)):
                 self._load_asked.set()
+            self._nudged.set()
 
         future = self.store.receive(incoming)
         future.add_done_callback(recorded)
@@ -240,6 +242,7 @@ class Service:
                     self._start_over()
                 self._nudged.wait(self._step())
                 self._nudged.clear()
+                self._take_up()
                 pause = HEAL_LEAST
             except Exception as error:  # noqa: BLE001 - whatever it is, it is shown, and what is in force is in the log
                 self._broken(error)
@@ -268,6 +271,12 @@ class Service:
                 self._save_beside(engine.world)
         return POLL if wake is None else max(0.0, min(POLL, wake - self.clock.now()))
 
+    def _take_up(self) -> None:
+        """Judge what came before there was a project. What comes meanwhile says so when it is on record."""
+        if self._waiting and self._project is not None:
+            self._waiting = False
+            take_up(self.store, self._project, self.config, self.clock.now())
+
     def _tell(self, engine: Engine) -> None:
         """Show what keeps dbt from working, and until when it is left alone."""
         error = engine.error and f"{engine.error}\n  it is tried again at {iso(engine.hold)}"
@@ -288,8 +297,8 @@ class Service:
         """Start over from the log: nothing that is in memory alone is trusted."""
         LOG.error("the engine stopped: %s", error, exc_info=not isinstance(error, SaoError))
         with self._changed:
-            self.error = _words(error)
-            self._engine = None
+            self.error = words(error)
+            self._engine, self._waiting = None, True
             self._changed.notify_all()
         self.dbt.drain()
 
@@ -348,7 +357,7 @@ class Service:
             error = found.error
         except Exception as problem:
             LOG.debug("while the project was loaded", exc_info=True)
-            error = _words(problem)
+            error = words(problem)
         if error is not None and error != self.load_error:
             LOG.error("the newest state of the project is not in force: %s", error)
         with self._changed:
@@ -373,8 +382,10 @@ class Service:
         if found.project is not None and found.project.adapter == "duckdb":
             with self._changed:
                 self._fit(found.project)
+        now = self.clock.now()
+        if found.project is not None and self._project is None:
+            take_up(self.store, found.project, self.config, now)  # so that the first builds see it
         if found.events:
-            now = self.clock.now()
             self.submit([Draft(event, now, sender="deployer") for event in found.events]).result()
         self.deployer.recorded(found)
         self._nudged.set()
@@ -387,13 +398,3 @@ def _keep_apart() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-def _may_be_news(receipt: Receipt) -> bool:
-    """Whether it is known by what it says alone, not by its id."""
-    return receipt.delivered.delivery.reason == SAID_BEFORE
-
-
-def _words(error: Exception) -> str:
-    """What is told of an error; one that nobody foresaw says that it is one."""
-    return str(error) if isinstance(error, (SaoError, OSError)) else f"internal error: {type(error).__name__}: {error}"

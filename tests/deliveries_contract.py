@@ -79,7 +79,7 @@ class DeliveriesContract:
         assert receive(store, came("3"), "a", "b").delivered.delivery.verdict == "accepted"
         assert told(store, verdict="accepted") == [("accepted", 1, (1,)), ("accepted", 1, (2,))]
 
-    @pytest.mark.parametrize("verdict", ["ignored", "unmatched", "invalid"])
+    @pytest.mark.parametrize("verdict", ["ignored", "unmatched", "waiting", "invalid"])
     def test_what_came_to_nothing_is_judged_again_in_its_place(self, store: Store, verdict: str) -> None:
         first = receive(store, came(verdict=verdict)).delivered
         receive(store, came(verdict=verdict, at=11.0))
@@ -94,6 +94,16 @@ class DeliveriesContract:
         receive(store, came(None), "a", again=first.id)
         assert told(store) == [("accepted", 1, (1,))]
         assert store.deliveries()[0].delivery.landings == ()
+
+    def test_those_with_landings_are_found_and_what_is_not_acted_on_has_none(self, store: Store) -> None:
+        landings = ({"x": 1},)
+        receive(store, replace(came("1"), landings=landings), "a")
+        receive(store, came("2"), "b")
+        receive(store, replace(came("3", verdict="unmatched"), landings=landings))
+        for digest in ("aa", "bb"):
+            assert receive(store, replace(came("1", digest), landings=landings), "a").delivered.delivery.landings == ()
+        assert [it.id for it in store.deliveries(lost=True)] == [3, 1]
+        assert [it.id for it in store.deliveries(verdict="accepted", lost=True)] == [1]
 
     def test_without_an_id_each_counts(self, store: Store) -> None:
         for _ in range(2):
@@ -113,7 +123,10 @@ class DeliveriesContract:
             receive(store, came(f"a{number}"), None)
             receive(store, came(f"i{number}", verdict="ignored"))
             receive(store, Delivery(60.0 * number, "hub", "github", "rejected", "no signature"))
-        assert len(store.deliveries(verdict="accepted", limit=1000)) == 100
+        for number in range(100):
+            receive(store, came(f"w{number}", verdict="waiting"))
+        for verdict in ("accepted", "waiting"):
+            assert len(store.deliveries(verdict=verdict, limit=1000)) == 100
         assert 20 <= len(store.deliveries(verdict="ignored", limit=1000)) <= 20 + 3 * deliveries.PRUNE
         assert 10 <= len(store.deliveries(verdict="rejected", limit=1000)) <= 10 + 3 * deliveries.PRUNE
         assert store.deliveries(verdict="ignored", limit=1)[0].delivery.delivery == "i99"
@@ -121,10 +134,10 @@ class DeliveriesContract:
     def test_they_are_found_by_endpoint_verdict_and_number(self, store: Store) -> None:
         for number, verdict in enumerate(VERDICTS):
             receive(store, replace(came(str(number), verdict=verdict), endpoint=f"hub{number % 2}"))
-        assert [it.id for it in store.deliveries()] == [7, 6, 5, 4, 3, 2, 1]
-        assert [it.id for it in store.deliveries(limit=2)] == [7, 6]
+        assert [it.id for it in store.deliveries()] == [8, 7, 6, 5, 4, 3, 2, 1]
+        assert [it.id for it in store.deliveries(limit=2)] == [8, 7]
         assert [it.id for it in store.deliveries("hub1", before=6)] == [4, 2]
-        assert [it.id for it in store.deliveries(verdict="conflict")] == [5]
+        assert [it.id for it in store.deliveries(verdict="conflict")] == [6]
         assert store.deliveries("nobody") == []
 
     def test_fifty_at_once_are_one(self, store: Store) -> None:

@@ -343,12 +343,11 @@ def test_names_that_are_no_sources_are_warnings_with_line_and_nearest(project: P
     config = read(project, NAMING)
     sources = [Source(f"source.shop.raw.{name}", f"raw.{name}") for name in ("orders", "items")]
     known = Project(Graph([], sources), "shop", "duckdb", warnings=("one of dbt's",))
-    place = project / "sao.yml"
-    assert as_told(known, config).warnings == (
-        "one of dbt's",
-        f"{place}:6: data.loads.nightly: raw.ordrs is no source of the project, and is left out; "
-        "did you mean raw.orders?",
-        f"{place}:13: webhooks.hub.map: raw.itms is no source of the project, and is left out; "
-        "did you mean raw.items?",
-        f"{place}:14: webhooks.hub.map: raw.nothing is no source of the project, and is left out",
-    )
+    first, *warnings = as_told(known, config).warnings
+    assert first == "one of dbt's"
+    no, place = "is no source of the project, and is left out", project / "sao.yml"
+    assert warnings == [
+        f"{place}:6: data.loads.nightly: raw.ordrs {no}; did you mean raw.orders?",
+        f"{place}:13: webhooks.hub.map: raw.itms {no}; did you mean raw.items?",
+        f"{place}:14: webhooks.hub.map: raw.nothing {no}",
+    ]

@@ -19,7 +19,9 @@ from sao_events.clock import SystemClock
 from sao_events.config import load_config
 from sao_events.deploy import Found
 from sao_events.errors import StoreError
-from sao_events.ports import Draft, Store
+from sao_events.inputs.landing import Landing
+from sao_events.inputs.matched import names_in, waiting
+from sao_events.ports import Delivery, Draft, Store
 from sao_events.service import Service
 from sao_events.store.sqlite import SqliteStore
 from tests.dbt_projects import write_project
@@ -119,7 +121,13 @@ def landed(service: Service, source: str, load: str) -> None:
 def test_what_reads_new_data_is_built_also_when_another_process_tells(tmp_path: Path) -> None:
     folder = shop(tmp_path / "shop")
     with running(folder) as service:
+        early = Delivery(service.clock.now(), "hub", "generic", "waiting")
+        service.receive([waiting(early, [Landing("raw.a", "0"), Landing("raw.c", "0")])]).result()
+        assert not service.ready
         rest(service)
+        assert log(service.store, e.DataLanded) == [e.DataLanded("source.tiny.raw.a", "0", early.at)]
+        [taken] = service.store.deliveries()
+        assert (taken.delivery.verdict, names_in(taken.delivery.landings)) == ("accepted", ["raw.c"])
         landed(service, "a", "1")
         assert [it.node for it in log(service.store, e.NodeBuilt)[2:] if isinstance(it, e.NodeBuilt)] == [
             "model.tiny.t_a"

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from sao_events.config import Secret
+from sao_events.deliveries import take_up
 from sao_events.errors import Busy, StoreError, UsageError
 from sao_events.events import CodePushed, DataLanded
 from sao_events.ports import Draft
@@ -170,9 +171,32 @@ def test_a_source_that_a_new_project_brings_is_known_at_once(tmp_path: Path) -> 
     service = Service(tmp_path)
     loaded, service.project = service.project, None
     with served(service) as client:
-        assert "loaded" in refused(send(client, {"source": "raw.orders"}), 503)
         service.project = loaded
         assert send(client, {"source": "raw.orders"}).status_code == 202
+
+
+def test_what_comes_before_a_project_is_known_is_taken_and_judged_then_as_if_it_came_now(tmp_path: Path) -> None:
+    service, key = Service(tmp_path), {"idempotency-key": "k"}
+    loaded, service.project = service.project, None
+    assert loaded is not None
+    with served(service) as client:
+        taken = send(client, [{"source": "raw.orders"}, {"source": "raw.nothing"}], **key)
+        assert (taken.status_code, taken.json()["events"]) == (202, [])
+        assert (taken.json()["unmatched"], "by itself" in taken.json()["hint"]) == (["raw.orders", "raw.nothing"], True)
+        assert send(client, {"source": "raw.items"}, **key).status_code == 202
+        assert client.get("/api/status").json()["unmatched"][0]["verdict"] == "waiting"
+        assert "waiting</span>" in client.get("/").text
+        assert client.post("/api/deliveries/1/replay", headers=bearer()).status_code == 503
+        came, service.clock.at = service.clock.at, service.clock.at + 60
+        take_up(service.store, loaded, service.config, service.clock.at)
+        service.project = loaded
+        assert [(event.source, event.loaded_at) for event in service.data()] == [(ORDERS, came), (ITEMS, came)]
+        assert [item.sender for item in service.store.read()] == ["data", "data"]
+        [lost] = client.get("/api/status").json()["unmatched"]
+        assert (lost["names"], lost["verdict"]) == (["raw.nothing"], "accepted")
+        assert send(client, {"source": "raw.orders"}, **key).status_code == 200
+    take_up(service.store, loaded, service.config, service.clock.at)
+    assert len(service.data()) == 2
 
 
 def test_a_clock_that_is_ahead_is_refused(client: httpx.Client, service: Service) -> None:

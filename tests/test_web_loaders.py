@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from sao_events.config import Secret, WebhookConfig
+from sao_events.deliveries import take_up
 from sao_events.evidence import Evidence
 from sao_events.inputs import fetched
 from sao_events.inputs.mapping import Rule
@@ -52,6 +53,22 @@ def landings_on_the_page(client: httpx.Client) -> str:
     return (
         client.get("/").text.partition('data-part="landings" aria-labelledby="landings"')[2].partition("</section>")[0]
     )
+
+
+def test_what_comes_before_a_project_is_known_is_taken_once_and_judged_then(service: Service) -> None:
+    loaded, service.project = service.project, None
+    assert loaded is not None
+    with served(service) as client:
+        for _ in range(2):
+            answers = {case.provider: post(client, case).status_code for case in CASES}
+            assert set(answers.values()) == {202}, answers
+        assert not service.data()
+        assert {it.delivery.verdict for it in service.store.deliveries(lost=True)} == {"waiting"}
+        take_up(service.store, loaded, service.config, service.clock.now())
+        service.project = loaded
+        assert {event.source for event in service.data()} == {ORDERS, ITEMS}
+        assert {post(client, case).status_code for case in CASES} == {200}
+    assert {it.delivery.verdict for it in service.store.deliveries()} == {"accepted", "duplicate"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.provider for case in CASES])

@@ -105,9 +105,9 @@ def _why(item: Mapping[str, Any]) -> str:
 def _unmatched(store: Store) -> list[Delivered]:
     """The oldest first: what came first is recorded first."""
     found, before = list[Delivered](), None
-    while page := store.deliveries(verdict="unmatched", before=before, limit=1000):
+    while page := store.deliveries(lost=True, before=before, limit=1000):
         found, before = [*found, *page], page[-1].id
-    return [item for item in reversed(found) if item.delivery.landings]
+    return found[::-1]
 
 
 def _delivery(record: Record, number: int) -> Delivered:

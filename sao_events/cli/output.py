@@ -30,6 +30,7 @@ STYLES = {
     "differs": "red",
     "accepted": "green",
     "unmatched": "yellow",
+    "waiting": "yellow",
     "conflict": "red",
     "invalid": "red",
     "rejected": "red",

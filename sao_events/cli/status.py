@@ -130,8 +130,11 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
             out.line(f"{node['name']} failed: {_first(node['failure']['message'])}", "red")
     _show_held(context, answer["sources"])
     for lost in answer["unmatched"]:
-        out.line(f"delivery {lost['delivery']} of {lost['endpoint']} is about no source: {lost['reason']}", "yellow")
-        out.line(f"  once that is mended: sao-events events replay --delivery {lost['delivery']}", "dim")
+        waits = lost["verdict"] == "waiting"
+        what = f"delivery {lost['delivery']} of {lost['endpoint']} {'waits' if waits else 'is about no source'}"
+        out.line(f"{what}: {lost['reason']}", "yellow")
+        if not waits:
+            out.line(f"  once that is mended: sao-events events replay --delivery {lost['delivery']}", "dim")
     for test in answer["tests"]:
         out.line(f"test {test['name']}: {test['status']} {_first(test['message'])}".rstrip(), "red")
     for warning in answer["warnings"]:

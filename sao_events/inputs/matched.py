@@ -13,6 +13,8 @@ from sao_events.inputs.strict import shown
 from sao_events.ports import Delivered, Delivery, Draft, Incoming
 
 NAMED = 3
+DIRECT, KEY = "events/data", "idempotency-key"
+NO_PROJECT = "no project is loaded yet: what it is about is found by itself once one is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,18 @@ class Matcher:
     def _drafts(self, delivery: Delivery, landing: Landing, found: Found) -> list[Draft]:
         header = f"{delivery.endpoint} {delivery.delivery}" if delivery.delivery else None
         sender = f"webhook {delivery.endpoint}"
+        if delivery.endpoint == DIRECT:
+            header, sender = delivery.headers.get(KEY), "data"
         return [
             each.draft(source, delivery.at, header, sender, self.evidence)
             for source, each in shared_out(landing, found.sources)
         ]
+
+
+def waiting(delivery: Delivery, landings: Sequence[Landing]) -> Incoming:
+    """The delivery as it is kept while there is no project whose sources it could be about."""
+    kept = tuple(landing_to_json(landing) for landing in landings)
+    return Incoming(replace(delivery, verdict="waiting", reason=NO_PROJECT, landings=kept))
 
 
 def _reason(lost: Sequence[tuple[Landing, Found]]) -> str:

@@ -34,6 +34,7 @@ _PRUNE = """
     DELETE FROM deliveries WHERE verdict = ?1
     AND id < (SELECT id FROM deliveries WHERE verdict = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2 - 1)
 """
+_LOST = "landings <> '[]'"  # as the index says it
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -82,15 +83,16 @@ def mark_of(delivery: Delivery) -> str | None:
 def _known(delivery: Delivery, first: Delivered) -> Delivery | None:
     """What a delivery is because of the first with its id; None where that does not matter."""
     if first.delivery.digest != delivery.digest:
-        return replace(delivery, verdict="conflict", reason="the same delivery id came with another body before")
+        reason = "the same delivery id came with another body before"
+        return replace(delivery, verdict="conflict", reason=reason, landings=())
     if first.delivery.verdict in TAKEN:
-        return replace(delivery, verdict="duplicate", reason="it was delivered before")
+        return replace(delivery, verdict="duplicate", reason="it was delivered before", landings=())
     return None
 
 
 def kept(verdict: str) -> int | None:
-    """How many deliveries with this verdict are kept; None: all, those that made events."""
-    return None if verdict == "accepted" else MOST_REJECTED if verdict == "rejected" else MOST
+    """How many deliveries with this verdict are kept; None: all, those that made events or will."""
+    return None if verdict in ("accepted", "waiting") else MOST_REJECTED if verdict == "rejected" else MOST
 
 
 class SqliteTable:
@@ -124,11 +126,13 @@ class SqliteTable:
         return None if found is None else delivered_of(found)
 
 
-def question(endpoint: str | None, verdict: str | None, before: int | None, limit: int) -> tuple[str, list[Any]]:
+def question(
+    endpoint: str | None, verdict: str | None, before: int | None, limit: int, *, lost: bool = False
+) -> tuple[str, list[Any]]:
     """The statement that finds deliveries, with its values; `delivered_of` reads its rows."""
     asked: list[tuple[str, Any]] = [("endpoint = ?", endpoint), ("verdict = ?", verdict), ("id < ?", before)]
     given = [(condition, value) for condition, value in asked if value is not None]
-    conditions = " AND ".join(condition for condition, _ in given) or "1"
+    conditions = " AND ".join([*(condition for condition, _ in given), *([_LOST] if lost else [])]) or "1"
     return _FIND.format(conditions=conditions), [*(value for _, value in given), max(limit, 0)]
 
 

@@ -84,7 +84,13 @@ class MemoryStore:
         return list(islice(found, max(limit, 0)))
 
     def deliveries(
-        self, endpoint: str | None = None, verdict: str | None = None, before: int | None = None, limit: int = 100
+        self,
+        endpoint: str | None = None,
+        verdict: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        *,
+        lost: bool = False,
     ) -> list[Delivered]:
         """See `Store.deliveries`."""
         with self._lock:
@@ -95,6 +101,7 @@ class MemoryStore:
             if (endpoint is None or it.delivery.endpoint == endpoint)
             and (verdict is None or it.delivery.verdict == verdict)
             and (before is None or it.id < before)
+            and (it.delivery.landings or not lost)
         )
         return list(islice(found, max(limit, 0)))
 

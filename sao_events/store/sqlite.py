@@ -144,10 +144,16 @@ class SqliteStore:
         return self._events(_FIND.format(conditions=conditions), *(value for _, value in given), max(limit, 0))
 
     def deliveries(
-        self, endpoint: str | None = None, verdict: str | None = None, before: int | None = None, limit: int = 100
+        self,
+        endpoint: str | None = None,
+        verdict: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        *,
+        lost: bool = False,
     ) -> list[Delivered]:
         """See `Store.deliveries`."""
-        asked, values = question(endpoint, verdict, before, limit)
+        asked, values = question(endpoint, verdict, before, limit, lost=lost)
         return [delivered_of(row) for row in self._ask(asked, *values)]
 
     def last(self) -> int:

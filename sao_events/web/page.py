@@ -20,7 +20,8 @@ from sao_events.web.answers import Problem
 from sao_events.web.backend import Backend
 
 RUNS, EVENTS, DELIVERIES = 15, 40, 10
-LEVELS = {"accepted": "good", "unmatched": "wait", "conflict": "failed", "invalid": "failed", "rejected": "failed"}
+LEVELS = {"accepted": "good", **dict.fromkeys(("unmatched", "waiting"), "wait")}
+LEVELS |= dict.fromkeys(("conflict", "invalid", "rejected"), "failed")
 STATIC = {"style.css": "text/css", "live.js": "text/javascript"}
 STATES = ("failed", "building", "blocked", "build", "wait", "reuse")  # what needs looking at comes first
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))

@@ -5,6 +5,7 @@ Plain ASGI applications, one for each endpoint: this is the path that must stand
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from starlette.types import Receive, Scope, Send
 from sao_events.events import Recorded
 from sao_events.inputs.data import check_key, read_landings
 from sao_events.inputs.git import is_nothing, read_hint
+from sao_events.inputs.landing import Landing
+from sao_events.inputs.matched import DIRECT, KEY, NO_PROJECT, waiting
 from sao_events.inputs.strict import UnknownForm, media_type, read_json
-from sao_events.ports import Draft
+from sao_events.ports import Delivery, Draft
 from sao_events.web.access import Keys, require_bearer
 from sao_events.web.answers import send_json, told
 from sao_events.web.backend import Backend
@@ -39,11 +42,23 @@ class DataEvents:
         at = self.backend.clock.now()
         landings = read_landings(body, at)
         ids = await self.sources.ids([landing.name for landing in landings])
+        if ids is None:
+            await self._keep(send, landings, key, at)
+            return
         rules = self.sources.rules
         drafts = [landing.draft(ids[landing.name], at, key, "data", rules) for landing in landings]
         recorded = await self.gather.record(drafts)
         events = [told(item, source=ids[it.name]) for it, item in zip(landings, recorded, strict=True)]
         await send_json(send, _status(recorded), {"events": events})
+
+    async def _keep(self, send: Send, landings: Sequence[Landing], key: str | None, at: float) -> None:
+        """Take what cannot be told from an error before a project is known: it is judged once one is."""
+        headers = {KEY: key} if key else {}
+        kept = waiting(Delivery(at, DIRECT, "generic", "waiting", headers=headers), landings)
+        [receipt] = await asyncio.wrap_future(self.backend.receive([kept]))
+        names = [landing.name for landing in landings]
+        more = {"unmatched": names, "hint": NO_PROJECT, "delivery": receipt.delivered.id}
+        await send_json(send, 202, {"events": [], **more})
 
 
 class CodeEvents:

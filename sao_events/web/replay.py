@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from sao_events.deliveries import delivery_object, replayed
 from sao_events.web.access import Keys, require_bearer
-from sao_events.web.answers import Problem, send_json
+from sao_events.web.answers import Problem, send_json, unavailable
 from sao_events.web.backend import Backend
 from sao_events.web.message import Head
 from sao_events.web.sources import Sources
@@ -32,6 +32,8 @@ class Replay:
         if not found[0].delivery.landings:
             raise Problem(409, "nothing of it is without a source", hint="/api/deliveries?verdict=unmatched has those")
         matcher = await self.sources.matcher()
+        if matcher is None:
+            raise unavailable("no project is loaded yet", "it is judged by itself once one is")
         incoming = replayed(found[0], matcher, self.backend.config, self.backend.clock.now())
         [receipt] = await asyncio.wrap_future(self.backend.receive([incoming]))
         made = any(receipt.recorded)

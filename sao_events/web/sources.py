@@ -12,7 +12,6 @@ from sao_events.inputs.mapping import Atlas
 from sao_events.inputs.matched import Matcher
 from sao_events.project import Project
 from sao_events.report import evidence_in, resolve_source
-from sao_events.web.answers import unavailable
 from sao_events.web.backend import Backend
 
 KEPT, MOST = 1.0, 10_000
@@ -32,21 +31,24 @@ class Sources:
         self._ids: dict[str, str] = {}
         self._until = float("-inf")
 
-    async def ids(self, names: Collection[str]) -> dict[str, str]:
-        """The id of each of `names`. Raises Refused for one that is no source, Problem while there is no project."""
+    async def ids(self, names: Collection[str]) -> dict[str, str] | None:
+        """The id of each of `names`; None while there is no project. Raises Refused for one that is no source."""
         ids, now = self._ids, monotonic()
         if now >= self._until or any(name not in ids for name in names):
             self._until = now + KEPT
             ids = await asyncio.to_thread(self._look, names)
-        return ids
+        return None if self._project is None else ids
 
-    async def matcher(self) -> Matcher:
-        """What finds the sources of landings, in the project as it was at most `KEPT` seconds ago. Raises Problem."""
+    async def matcher(self) -> Matcher | None:
+        """What finds the sources of landings, in the project as it was at most `KEPT` seconds ago; None while there is
+        none.
+        """
         if self._matcher is None or monotonic() >= self._until:
             self._until = monotonic() + KEPT
             await asyncio.to_thread(self._look, ())
+        if self._project is None:
+            return None
         if self._matcher is None or self._matcher.atlas.project is not self._project:
-            assert self._project is not None
             self._matcher = Matcher(await asyncio.to_thread(Atlas, self._project), self.rules)
         return self._matcher
 
@@ -54,7 +56,7 @@ class Sources:
         with self.backend.view() as view:
             project = view.project
         if project is None:
-            raise unavailable("no project is loaded yet", "send it again in a moment; /readyz says when")
+            return {}
         ids = dict(self._ids) if project is self._project and len(self._ids) < MOST else {}
         if project is not self._project:
             self.rules = evidence_in(project, self.backend.config.evidence)

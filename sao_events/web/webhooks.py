@@ -20,7 +20,7 @@ from sao_events.config import Config, WebhookConfig
 from sao_events.errors import SaoError, UsageError
 from sao_events.inputs import fetched, openlineage
 from sao_events.inputs.delivery import Message, Provider, Pull, Said, Unknown, Unverified
-from sao_events.inputs.matched import names_in
+from sao_events.inputs.matched import names_in, waiting
 from sao_events.inputs.providers import PROVIDERS
 from sao_events.inputs.remote import ANOTHER, unwanted, wanted
 from sao_events.inputs.signed import SIGNING, signing_key
@@ -160,6 +160,8 @@ class Webhooks:
             return Incoming(replace(delivery, verdict="ignored", reason=said.ignored))
         if said.landings:
             matcher = await self.sources.matcher()
+            if matcher is None:
+                return waiting(delivery, said.landings)
             return matcher.judge(delivery, said.landings, hook.config.rules)
         repository = hook.config.repository or (git.remote if git else None)
         if said.pull is not None:
