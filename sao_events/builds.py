@@ -8,7 +8,8 @@ has ended.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,27 +17,36 @@ from sao_events.config import Config
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.errors import DbtError
 from sao_events.identity import Rendered
-from sao_events.ports import Piece, PieceEnded, Report
+from sao_events.ports import Answer, Piece, PieceEnded, Report
 from sao_events.project import Project
 
 
 @dataclass(slots=True, eq=False)
 class _Hosted:
-    """A builder, the folder it works in, and the pieces that it has under way, each with its run."""
+    """A builder, the folder it works in, and the pieces that it has under way, each with its run; `alone`: its
+    warehouse takes one process at a time. `questions` to the warehouse are under way.
+    """
 
     builder: DbtBuilder
     folder: Path
     pieces: dict[str, str] = field(default_factory=dict)
+    alone: bool = False
+    questions: int = 0
 
 
 class Builds:
-    """A `ports.Builder` over the dbt builders of one environment. Thread-safe; one thread at a time may `load`."""
+    """A `ports.Builder` and `ports.Warehouse` over the dbt builders of one environment. Thread-safe; one thread at a
+    time may `load`. A DuckDB file takes one process at a time: a question waits for what is being built, and what is to
+    be built next for the question.
+    """
 
     gated = False
 
     def __init__(self, config: Config, *, keep_fd: int | None = None, notify: Callable[[], None] | None = None) -> None:
         self.config, self._keep_fd, self._notify = config, keep_fd, notify
         self._lock = threading.RLock()
+        self._freed = threading.Condition(self._lock)
+        self._asking = 0  # questions under way, and those that wait for their turn
         self._current: tuple[str, _Hosted] | None = None
         self._loaded: _Hosted | None = None  # parsed, or being parsed, and not in force so far
         self._parsing: Path | None = None
@@ -56,7 +66,9 @@ class Builds:
             hosted = current if current and current.folder == folder else _Hosted(self._open(folder), folder)
             self._loaded, self._parsing = hosted, folder
         try:
-            return hosted.builder.load(self.config.settings.default_config).project
+            project = hosted.builder.load(self.config.settings.default_config).project
+            hosted.alone = project.adapter == "duckdb"
+            return project
         except BaseException:
             with self._lock:
                 self._let_go(hosted)
@@ -86,11 +98,47 @@ class Builds:
             return {hosted.folder for hosted in self._all()}
 
     def ready(self, project: str) -> bool:
-        """Whether `project` is the one in force here, and the folder that it is built from is not being read again."""
+        """Whether `project` is the one in force here, the folder that it is built from is not being read again, and its
+        warehouse not taken.
+        """
         with self._lock:
-            return (
-                self._current is not None and self._current[0] == project and self._current[1].folder != self._parsing
-            )
+            if self._current is None or self._current[0] != project:
+                return False
+            hosted = self._current[1]
+            return hosted.folder != self._parsing and not (hosted.alone and self._asking)
+
+    def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
+        """`ports.Warehouse`, with the project in force."""
+        with self._turn() as hosted:
+            if hosted is None:
+                return [Answer(error="no project is in force here") for _ in statements]
+            return hosted.builder.ask(statements, seconds, most)
+
+    @contextmanager
+    def _turn(self) -> Iterator[_Hosted | None]:
+        """The builder in force, once its warehouse is free; None where there is none, or the service is stopping."""
+        with self._freed:
+            self._asking += 1
+            self._freed.wait_for(lambda: not self._taken())
+            hosted = self._current[1] if self._current and not self._closed else None
+            if hosted is not None:
+                hosted.questions += 1
+        try:
+            yield hosted
+        finally:
+            with self._freed:
+                self._asking -= 1
+                if hosted is not None:
+                    hosted.questions -= 1
+                self._freed.notify_all()
+            if self._notify is not None:
+                self._notify()
+
+    def _taken(self) -> bool:
+        """Whether a question has to wait."""
+        if self._closed or self._current is None or not self._current[1].alone:
+            return False
+        return any(hosted.pieces or hosted.questions for hosted in self._all())
 
     def start(self, piece: Piece, project: Project) -> None:
         """Hand a piece to the builder of its project."""
@@ -104,6 +152,7 @@ class Builds:
                 hosted.builder.start(piece, project)
             except (OSError, RuntimeError) as error:  # no process or thread can be had
                 del hosted.pieces[piece.id]
+                self._freed.notify_all()
                 self._lose(piece, f"dbt cannot be started: {error}")
 
     def reports(self) -> list[Report]:
@@ -113,9 +162,10 @@ class Builds:
             for hosted in self._all():
                 found += [self._told(hosted, report) for report in hosted.builder.reports()]
             self._cancelled &= {run for hosted in self._all() for run in hosted.pieces.values()}
-            for hosted in [hosted for hosted in self._retired if not hosted.pieces]:
+            for hosted in [hosted for hosted in self._retired if not (hosted.pieces or hosted.questions)]:
                 self._retired.remove(hosted)
                 self._let_go(hosted)
+            self._freed.notify_all()
         return found
 
     def cancel(self, run: str) -> None:
@@ -138,6 +188,7 @@ class Builds:
         """End a parse that is under way; none is begun any more."""
         with self._lock:
             self._closed = True
+            self._freed.notify_all()
             if self._parsing is not None:
                 self._let_go(self._loaded)
 
@@ -148,6 +199,7 @@ class Builds:
             for hosted in {id(hosted): hosted for hosted in (*self._all(), self._loaded) if hosted}.values():
                 self._let_go(hosted, unless_current=False)
             self._retired, self._current, self._loaded = [], None, None
+            self._freed.notify_all()
             closing = list(self._closing)
         for thread in closing:
             thread.join()

@@ -257,6 +257,30 @@ class Builder(Protocol):
         """Stop the pieces of a run: politely, then by force."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the warehouse answers to a statement: names of columns, and rows; or the `error`.
+
+    A value is None, a bool, number or text. An instant is ISO-8601 text in UTC with its offset (one without a zone is
+    taken as UTC, as dbt does), a decimal without a fraction an int, with one a float, binary data hexadecimal digits;
+    everything else is as Python writes it.
+    """
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[Any, ...], ...] = ()
+    error: str | None = None
+
+
+class Warehouse(Protocol):
+    """Where the data is. What statements write is rolled back."""
+
+    def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
+        """An answer to each statement, in order, with at most `most` rows; none waits longer than `seconds`, counted
+        from when it is put. Blocks, and longer where the warehouse is taken. Never raises for what is asked: an error
+        is the answer to its statement alone, or to all where there is no connection.
+        """
+
+
 class Clock(Protocol):
     """Where the shell reads the time."""
 

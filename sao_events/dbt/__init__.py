@@ -5,11 +5,12 @@ What the rest of the service uses, all of it from here:
 `DbtSettings(project_dir, state_dir, ...)`
     Which project, with which profile, target, vars and environment, and where runs keep their files.
 `open_builder(settings, *, keep_fd=None, notify=None) -> DbtBuilder`
-    A `ports.Builder` (`start`, `reports`, `cancel`; `gated` is False) with three more methods. `load(default={}) ->
-    Loaded` parses the project and blocks while it does; call it before the first `start` and after each change of the
-    code. `select(text, exclude=None) -> tuple[str, ...]` gives the ids of the nodes and tests that a selector in dbt's
-    own syntax names. `close()` ends everything that was started. `keep_fd` is a file descriptor that every
-    build process inherits. `notify()` is called, from another thread, when `reports()` has something.
+    A `ports.Builder` (`start`, `reports`, `cancel`; `gated` is False) and `ports.Warehouse` (`ask`) with three more
+    methods. `load(default={}) -> Loaded` parses the project and blocks while it does; call it before the first `start`
+    and after each change of the code. `select(text, exclude=None) -> tuple[str, ...]` gives the ids of the nodes and
+    tests that a selector in dbt's own syntax names. `close()` ends everything that was started. `keep_fd` is a file
+    descriptor that every build process inherits. `notify()` is called, from another thread, when `reports()` has
+    something.
 `load(settings, default={}) -> Loaded`
     The same parse once, without keeping anything running.
 `Loaded(project, manifest)`

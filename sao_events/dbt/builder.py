@@ -6,7 +6,7 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from sao_events.dbt.manifest import read_manifest, read_project
 from sao_events.dbt.settings import DbtSettings
 from sao_events.errors import DbtError, SaoError
 from sao_events.identity import Rendered
-from sao_events.ports import Piece, Report
+from sao_events.ports import Answer, Piece, Report
 from sao_events.project import Project
 
 CHANGED = "the project's files changed after they were read, so dbt built something else than was decided"
@@ -29,7 +29,9 @@ class Loaded(NamedTuple):
 
 
 class DbtBuilder(ABC):
-    """A `ports.Builder` on dbt, for use from any thread. `load` and `select` block and raise DbtError."""
+    """A `ports.Builder` and `ports.Warehouse` on dbt, for use from any thread. `load` and `select` block and raise
+    DbtError.
+    """
 
     gated = False
 
@@ -61,6 +63,10 @@ class DbtBuilder(ABC):
         """The SQL of nodes and tests of the project that was loaded last, without a look at the warehouse; those of
         `twice` also as they are once their table is there. What is left out could not be rendered.
         """
+
+    @abstractmethod
+    def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
+        """`ports.Warehouse`. The subprocess runner cannot: its answers say so."""
 
     @abstractmethod
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The calls of dbt's own Python API, each in a process forked for it. With `seen` and `together`, all that
+"""The calls of dbt's own Python API, each in a process forked for it. With `asked`, `seen` and `together`, all that
 imports dbt.
 """
 
@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import math
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -15,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sao_events.dbt import seen, together
+from sao_events.dbt import asked, seen, together
 from sao_events.dbt.log import WANTED
 
 Send = Callable[[Mapping[str, Any]], None]
@@ -144,6 +146,26 @@ def listing(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
         send({"listed": request["list"], "ok": True, "ids": ids})
     else:
         send({"listed": request["list"], "ok": False, "said": str(outcome.exception or "dbt ls failed")})
+
+
+def ask(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
+    """Put the `statements` of the request to the warehouse, and end: that is the answer, since only then the warehouse
+    is let go of. Writes a line of JSON for the answer to each to the file of the request, as they come.
+    """
+    statements, seconds = request["statements"], request["seconds"]
+    signal.alarm(math.ceil(request["limit"]))  # where a driver hangs nothing else helps
+    with Path(request["file"]).open("w", encoding="utf-8") as file:
+        told = 0
+
+        def tell(answer: Mapping[str, Any]) -> None:
+            nonlocal told
+            told += 1
+            print(json.dumps(answer), file=file, flush=True)
+
+        asked.install(statements, seconds, request["most"], tell)
+        outcome = _invoke(request["arguments"], manifest, lambda _: None)
+        for _ in statements[told:]:
+            tell({"error": _said(outcome) or "dbt did not ask"})
 
 
 def _prepare() -> None:

@@ -38,6 +38,11 @@ def render_folder(settings: DbtSettings) -> Path:
     return settings.state_dir.absolute() / "compare"
 
 
+def asked_folder(settings: DbtSettings) -> Path:
+    """Where answers of the warehouse are written to."""
+    return settings.state_dir.absolute() / "asked"
+
+
 def piece_folder(settings: DbtSettings, piece: Piece) -> Path:
     """Where a piece keeps its files; names of runs and pieces are made safe for file systems."""
     return settings.state_dir.absolute() / "runs" / quote(piece.run, safe=" ") / quote(piece.id, safe=" ")
@@ -69,6 +74,12 @@ def render_arguments(settings: DbtSettings, folder: Path) -> list[str]:
     """`dbt compile` of what the selection in `folder` names, without a look at the warehouse."""
     where = ["--target-path", str(folder / "target"), "--log-path", str(folder), "--state", str(folder / "selection")]
     return ["compile", *_common(settings), *where, *_SELECT, "--no-populate-cache"]
+
+
+def ask_arguments(settings: DbtSettings, folder: Path) -> list[str]:
+    """The command that has a connection and runs nothing of the project; what it runs instead is put in its place."""
+    where = ["--target-path", str(folder / "target"), "--log-path", str(folder)]
+    return ["run-operation", "ask", *_common(settings), *where]
 
 
 def select_in(folder: Path, ids: Iterable[str]) -> None:

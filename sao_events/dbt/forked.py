@@ -8,14 +8,17 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from sao_events.dbt.builder import CHANGED, DbtBuilder, Loaded, both, changed_code, parse_error, read_parsed
 from sao_events.dbt.command import (
     MANIFEST,
+    ask_arguments,
+    asked_folder,
     bring_parse,
     build_arguments,
     list_arguments,
@@ -31,11 +34,12 @@ from sao_events.dbt.command import (
 from sao_events.dbt.log import Follower
 from sao_events.errors import DbtError, SaoError
 from sao_events.identity import Rendered
-from sao_events.ports import Piece, PieceEnded
+from sao_events.ports import Answer, Piece, PieceEnded
 from sao_events.project import Project
 
 BRIEF = ("--no-write-json", "--cache-selected-only")  # what takes time in proportion to the project, not to the piece
 ANSWERED = ("parsed", "listed", "rendered", "ended", "lost")  # the last two: somebody ended it before it could say more
+UNANSWERED = 30.0  # seconds beyond those of its statements after which a question is ended by force
 LOST = "the process that held the parsed project has ended"
 
 
@@ -82,13 +86,19 @@ class Server:
                 return False
         return True
 
-    def wait(self, name: str, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for its answer. Raises DbtError where the process ends instead."""
+    def wait(self, name: str, patience: float | None = None, **request: Any) -> dict[str, Any]:
+        """Send a request and wait for its answer. Raises DbtError where the process ends instead, or `patience` in
+        seconds does.
+        """
         queue = self.waiting[name] = SimpleQueue()
         if self.dead or not self.ask(**request):
             queue.put(None)
-        answer = queue.get()
-        del self.waiting[name]
+        try:
+            answer = queue.get(timeout=patience)
+        except Empty:
+            raise DbtError(f"dbt did not answer within {patience:g} seconds") from None
+        finally:
+            del self.waiting[name]
         if answer is None:
             said = self.log.read_text(errors="replace").strip()[-2000:]
             raise DbtError(f"dbt ended while it was asked\n{said}".rstrip())
@@ -111,7 +121,7 @@ class Server:
                 answer = json.loads(line)
                 name = next((str(answer[word]) for word in ANSWERED if word in answer), "")
                 if (queue := self.waiting.get(name)) is not None:
-                    queue.put(answer if "ok" in answer else {"ok": False, "said": LOST})
+                    queue.put(answer if "ok" in answer else {"ok": answer.get("code") == 0, "said": LOST})
                 else:
                     self.builder.heard(answer)
         self.dead = True
@@ -131,7 +141,7 @@ class WarmBuilder(DbtBuilder):
         self._loaded: Loaded | None = None
         self._default: Mapping[str, Any] | None = None
         self._files: dict[Path, tuple[int, int] | None] = {}
-        self._count = 0
+        self._names = count(1)
         self._closed = False
         self._loading = threading.RLock()
         self._server = Server(self)
@@ -185,13 +195,33 @@ class WarmBuilder(DbtBuilder):
         try:
             select_in(folder, names)
             file.unlink(missing_ok=True)
-            asked = {"file": str(file), "again": again}
+            asked: dict[str, Any] = {"file": str(file), "again": again}
             answer = self._ask("render", [*render_arguments(self.settings, folder), *BRIEF], **asked)
             if not answer["ok"]:
                 raise DbtError(f"dbt cannot compile the project: {answer['said']}")
             return dict(json.loads(file.read_bytes()))
         except (OSError, ValueError) as error:
             raise DbtError(f"what dbt compiled cannot be read in {folder}: {error}") from None
+
+    def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
+        if not statements:
+            return []
+        try:
+            with self._loading:
+                if self._loaded is None or self._server.dead:
+                    self.load(self._default)
+            file = asked_folder(self.settings) / f"{next(self._names)}.jsonl"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            limit = len(statements) * seconds + UNANSWERED
+            asked = {"file": str(file), "statements": list(statements), "seconds": seconds, "most": most}
+            arguments = [*ask_arguments(self.settings, file.parent), *BRIEF]
+            answer = self._ask("ask", arguments, limit + UNANSWERED, limit=limit, **asked)
+            found = [_answered(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            file.unlink()
+            said = "dbt ended without an answer" if answer["ok"] else answer["said"]
+        except (OSError, ValueError, SaoError) as error:
+            found, said = [], str(error)
+        return [*found, *(Answer(error=said) for _ in statements[len(found) :])]
 
     def close(self) -> None:
         self._closed = True
@@ -226,14 +256,13 @@ class WarmBuilder(DbtBuilder):
         for build in builds:
             self._end(build, 2, LOST)
 
-    def _ask(self, what: str, arguments: list[str], **more: Any) -> dict[str, Any]:
+    def _ask(self, what: str, arguments: list[str], patience: float | None = None, **more: Any) -> dict[str, Any]:
         if self._closed:
             raise DbtError("the builder is closed")
         if self._server.dead:
             self._server = Server(self)
-        self._count += 1
-        name = f"{what}-{self._count}"
-        return self._server.wait(name, **{what: name, "arguments": arguments}, **more)
+        name = f"{what}-{next(self._names)}"
+        return self._server.wait(name, patience, **{what: name, "arguments": arguments, **more})
 
     def _load_and_start(self, piece: Piece, project: Project) -> None:
         """After the warm dbt was lost: read the project again, then begin."""
@@ -288,6 +317,12 @@ def _read_at_build(root: Path, project: Project) -> list[Path]:
     """Files that dbt reads when it builds, though it has parsed the project: its settings and the seeds."""
     seeds = [root / node.path for node in project.graph.nodes.values() if node.kind == "seed" and node.path]
     return [root / "dbt_project.yml", root / "vars.yml", *seeds]
+
+
+def _answered(line: str) -> Answer:
+    answer = json.loads(line)
+    rows = tuple(tuple(row) for row in answer.get("rows", ()))
+    return Answer(tuple(answer.get("columns", ())), rows, answer.get("error"))
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -26,7 +26,7 @@ from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
 
-from sao_events.dbt.calls import build, compile_macro, listing, parse, render, schemas
+from sao_events.dbt.calls import ask, build, compile_macro, listing, parse, render, schemas
 
 Request = dict[str, Any]
 CHUNK = 1 << 16
@@ -199,7 +199,7 @@ class Root(Process):
         elif self.current is not None:
             _tell(self.current, request)
         else:
-            self.say(lost=request.get("build") or request.get("list") or request.get("render"))
+            self.say(lost=next(request[what] for what in ("build", "list", "render", "ask") if what in request))
 
     def line(self, child: Child, line: bytes) -> None:
         """The host that has parsed takes the place of the one before."""
@@ -240,13 +240,15 @@ class Host(Process):
         self.life, self.alive = os.pipe()  # held open by nobody else: its end tells the builds that the host is gone
 
     def request(self, request: Request) -> None:
-        """Build, list, cancel; or end when the last build has ended."""
+        """Build, list, ask, cancel; or end when the last build has ended."""
         if "build" in request:
             self.fork(request["build"], lambda _, into: self._child(into, request, build))
         elif "list" in request:
             self.fork(request["list"], lambda _, into: self._child(into, request, listing))
         elif "render" in request:
             self.fork(request["render"], lambda _, into: self._child(into, request, render))
+        elif "ask" in request:
+            self.fork(request["ask"], lambda _, into: self._child(into, request, ask))
         elif "cancel" in request:
             for child in self.children.values():
                 if child.name in request["cancel"]:

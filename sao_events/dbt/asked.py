@@ -1,0 +1,119 @@
+"""Statements put to the warehouse through dbt's own adapter, inside dbt's own process, and what comes back.
+
+They are asked one after the other over one connection, by a thread: one that takes too long is cancelled, and the rest
+goes over a new one. Each has a transaction of its own that is rolled back: nothing that a statement writes is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from queue import Empty, SimpleQueue
+from typing import Any
+
+Tell = Callable[[Mapping[str, Any]], None]
+CANCELLED_WITHIN = 5.0  # seconds that a cancelled statement is given to end
+
+
+def install(statements: Sequence[str], seconds: float, most: int, tell: Tell) -> None:
+    """Have `dbt run-operation` ask in the place of what it is told to do. `tell` is given an answer for each statement,
+    in order: `columns` and at most `most` `rows`, or the `error`.
+    """
+    from dbt.adapters.factory import get_adapter
+    from dbt.task.run_operation import RunOperationTask
+
+    def run(task: Any) -> None:
+        _ask_all(get_adapter(task.config), statements, seconds, most, tell)
+
+    patched: list[tuple[str, Any]] = [("run", run), ("interpret_results", staticmethod(lambda _: True))]
+    for name, instead in patched:
+        setattr(RunOperationTask, name, instead)
+
+
+def _ask_all(adapter: Any, statements: Sequence[str], seconds: float, most: int, tell: Tell) -> None:
+    left = deque(statements)
+    while left:
+        answers, stop = SimpleQueue[Mapping[str, Any]](), threading.Event()
+        asking = (adapter, tuple(left), most, answers.put, stop)
+        thread = threading.Thread(target=_ask, args=asking, name="asking", daemon=True)
+        thread.start()
+        try:
+            while left:
+                tell(answers.get(timeout=seconds))
+                left.popleft()
+        except BaseException as error:
+            stop.set()
+            _cancel(adapter)
+            if not isinstance(error, Empty):
+                raise
+            tell({"error": f"no answer within {seconds:g} seconds"})
+            left.popleft()
+        thread.join(CANCELLED_WITHIN)
+        if thread.is_alive():
+            for _ in left:
+                tell({"error": "not asked: the warehouse does not end a statement before this one"})
+            return
+
+
+def _ask(adapter: Any, statements: Sequence[str], most: int, tell: Tell, stop: threading.Event) -> None:
+    """What the thread does. A connection that cannot be had is the answer to all."""
+    try:
+        with adapter.connection_named("sao_events"):
+            _ = adapter.connections.get_thread_connection().handle
+            for sql in statements:
+                if stop.is_set():
+                    return
+                tell(_answer(adapter, sql, most))
+    except Exception as error:  # noqa: BLE001 (whatever an adapter's driver raises)
+        for _ in statements:
+            tell({"error": _words(error)})
+
+
+def _answer(adapter: Any, sql: str, most: int) -> dict[str, Any]:
+    from dbt.adapters.sql import SQLConnectionManager
+
+    connections = adapter.connections
+    try:
+        if isinstance(connections, SQLConnectionManager):
+            connections.begin()
+            try:
+                _, cursor = connections.add_query(sql, auto_begin=False)
+                columns = [column[0] for column in cursor.description or ()]
+                rows = cursor.fetchmany(most) if columns else []
+            finally:
+                connections.rollback_if_open()
+        else:
+            _, table = adapter.execute(sql, auto_begin=False, fetch=True, limit=most)
+            columns, rows = list(table.column_names), list(table.rows)
+        return {"columns": columns, "rows": [[_plain(value) for value in row] for row in rows]}
+    except Exception as error:  # noqa: BLE001 (whatever an adapter's driver raises)
+        return {"error": _words(error)}
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it; the port says how."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime):
+        zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return zoned.astimezone(UTC).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    return bytes(value).hex() if isinstance(value, (bytes, bytearray, memoryview)) else str(value)
+
+
+def _cancel(adapter: Any) -> None:
+    """Cancel what the thread asks; where the adapter cannot, it ends with the process."""
+    if adapter.is_cancelable():
+        with contextlib.suppress(Exception), adapter.connection_named("sao_events_cancel"):
+            adapter.cancel_open_connections()
+
+
+def _words(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__
