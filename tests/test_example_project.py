@@ -418,14 +418,17 @@ def test_dbt_reads_the_policies_as_the_readme_tells_them(shop: Shop) -> None:
 @pytest.mark.dbt
 def test_dbt_builds_it_and_takes_in_what_lands_later(shop: Shop) -> None:
     shop.run("loader.py", "init")
+    shop.run("loader.py", "land", "orders", "--rows", "20")
     shop.dbt("build")
     assert {result["status"] for result in shop.artifact("run_results.json")["results"]} == {
         "success",
         "pass",
         "no-op",
     }
-    for table, rows in (("orders", 20), ("order_items", 30), ("payments", 10), ("products", 12), ("stores", 2)):
+    for table, rows in (("order_items", 30), ("payments", 10), ("products", 12), ("stores", 2)):
         shop.run("loader.py", "land", table, "--rows", str(rows))
+    with duckdb.connect(str(shop.db)) as con:  # an order of the first load is no longer what it was, and no load tells
+        con.execute("update raw.payments set amount_cents = amount_cents + 100 where payment_id = 1")
     shop.dbt("build")
     facts = "select order_id, customer_id, store_id, ordered_at, status, amount, item_count, paid, changed_at"
     assert query(shop.db, f"{facts} from mart_orders order by 1") == query(

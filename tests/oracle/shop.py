@@ -236,7 +236,7 @@ class Shop:
         self._before, self.dials = self.dials, dials
 
     def unlike(self) -> set[str]:
-        """See `Subject.unlike`: the incremental model takes in whatever differs."""
+        """See `Subject.unlike`: none, since the incremental model takes in whatever differs and no order ever goes."""
         return set()
 
     def renewed(self, nodes: set[str]) -> None:
