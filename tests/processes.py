@@ -161,13 +161,18 @@ class Served:
         return [event for event in found if not kinds or event["kind"] in kinds]
 
     def land(self, source: str, load_id: str) -> dict[str, Any] | None:
-        """Report new data; the answer for it (`seq`, `duplicate`), None where it was not acknowledged."""
+        """Report new data; the answer for it (`seq`, None while it waits for a project), None where it was not
+        acknowledged.
+        """
         body = {"source": source, "load_id": load_id}
         try:
             answer = self.client.post(f"{self.url}/events/data", json=body)
         except httpx.TransportError:
             return None
-        return dict(answer.json()["events"][0]) if answer.is_success else None
+        if not answer.is_success:
+            return None
+        [event] = answer.json()["events"] or [{"seq": None}]
+        return dict(event)
 
     def at_rest(self) -> bool:
         """Whether nothing is built, due or wrong, once the project is loaded."""
