@@ -2,9 +2,10 @@
 
     python benchmarks/acknowledge.py [--connections 64] [--seconds 1] [--rounds 10]
 
-Three servers are asked in turn, each in a process of its own, by another one over loopback: a handler that answers
-without looking at the request, one that reads the body as JSON, and the application with a SQLite log in the current
-folder, where each request is verified, read strictly, and answered once its event is on disk. What counts is the ratio.
+Three servers are asked in turn, each in a process of its own, by another one over loopback: a handler on uvicorn as it
+comes that answers without looking at the request, one that reads the body as JSON, and the application with a SQLite
+log in the current folder, where each request is verified, read strictly, and answered once its event is on disk. What
+counts is the ratio.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from sao_events.report import View
 from sao_events.state import World
 from sao_events.store.sqlite import SqliteStore
 from sao_events.web.guard import Rate
-from sao_events.web.server import HttpServer, uvicorn_config
+from sao_events.web.server import HttpServer
 
 TOKEN = "for-this-benchmark"  # noqa: S105 - protects nothing
 SERVERS = ("bare", "json", "sao-events")
@@ -105,7 +106,7 @@ def serve(which: str, folder: Path) -> None:
     app = Starlette(routes=[Route("/events/data", handler, methods=["POST"])])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
-        uvicorn.Server(uvicorn_config(app)).run(sockets=[listener])
+        uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False)).run(sockets=[listener])
 
 
 class Client(asyncio.Protocol):

@@ -180,6 +180,29 @@ class StoreContract(DeliveriesContract):
         assert [item is not None for item in recorded] == [True, False, True]
         assert numbers(store.read()) == [1, 3]
 
+    @settings(
+        max_examples=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
+    @given(st.lists(st.one_of(st.none(), st.integers(0, 120).map("key-{}".format)), max_size=140))
+    def test_of_any_batch_each_key_is_recorded_once(self, store: Store, keys: list[str | None]) -> None:
+        known = {item.key for item in store.read()} - {None}
+        before = store.last()
+        drafts = [Draft(e.DataLanded("source.s.a", load_id=str(n)), float(n), key) for n, key in enumerate(keys)]
+        recorded = store.append(drafts)
+        first = {key: n for n, key in reversed(list(enumerate(keys)))}
+        new = [
+            draft
+            for n, draft in enumerate(drafts)
+            if draft.key is None or (first[draft.key] == n and draft.key not in known)
+        ]
+        assert [item and (item.event, item.at, item.key) for item in recorded] == [
+            (draft.event, draft.at, draft.key) if draft in new else None for draft in drafts
+        ]
+        assert [item for item in recorded if item] == store.read(before)
+        assert store.last() == before + len(new)
+
     def test_events_without_a_key_are_never_duplicates(self, store: Store) -> None:
         assert None not in store.append([landed(1), landed(1)]) + store.append([landed(1)])
         assert store.last() == 3

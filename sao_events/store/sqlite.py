@@ -6,11 +6,11 @@ Several processes may use one file. The schema is in `migrations/`.
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import astuple
+from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -29,7 +29,11 @@ from sao_events.store.writer import GroupedWriter
 _Values: TypeAlias = tuple[float, str, str | None, str, str, str | None, str | None]
 _Row: TypeAlias = tuple[Draft, _Values]
 
+# Many rows by one statement: while it runs, so do other threads of Python. Few lengths, so that it stays prepared.
 _INSERT = "INSERT INTO events (at, kind, key, sender, body, subject, run) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_LENGTHS = (64, 32, 16, 8, 4, 2, 1)
+_INSERTS = {length: _INSERT + ", (?, ?, ?, ?, ?, ?, ?)" * (length - 1) for length in _LENGTHS}
+_PUT_AFTER = "SELECT seq, key FROM events WHERE seq > ? ORDER BY seq"
 _READ = "SELECT seq, at, kind, key, sender, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 _FIND = """
     SELECT seq, at, kind, key, sender, body FROM events
@@ -94,16 +98,42 @@ class SqliteStore:
         with explained(self.path), self._writing:
             self._still_there()
             with transaction(self._writes):
-                return [[self._put_in(item) for item in items] for items in requests]
+                put = iter(self._put_in([item for items in requests for item in items]))
+                return [[next(put) for _ in items] for items in requests]
 
-    def _put_in(self, item: _Row | _Arrival) -> Recorded | Receipt | None:
-        if not isinstance(item, _Arrival):
-            return self._put_event(*item)
-        rows = iter(item.rows)
-        return take(item.incoming, self._deliveries, lambda draft: self._put_event(draft, next(rows)))
+    def _put_in(self, items: Sequence[_Row | _Arrival]) -> list[Recorded | Receipt | None]:
+        put: list[Recorded | Receipt | None] = []
+        for plain, group in groupby(items, lambda item: not isinstance(item, _Arrival)):
+            if plain:
+                put += self._put_events(cast("list[_Row]", list(group)))
+            else:
+                put += map(self._put_arrival, cast("Iterable[_Arrival]", group))
+        return put
 
-    def _put_event(self, draft: Draft, row: _Values) -> Recorded | None:
-        return _recorded(self._writes.execute(_INSERT, row), draft)
+    def _put_arrival(self, arrival: _Arrival) -> Receipt:
+        rows = iter(arrival.rows)
+        return take(arrival.incoming, self._deliveries, lambda draft: self._put_events([(draft, next(rows))])[0])
+
+    def _put_events(self, rows: Sequence[_Row]) -> list[Recorded | None]:
+        """What each became, in their order; None where its key is there."""
+        put: list[Recorded | None] = []
+        while len(put) < len(rows):
+            length = next(it for it in _LENGTHS if it <= len(rows) - len(put))
+            put += self._put_together(rows[len(put) : len(put) + length])
+        return put
+
+    def _put_together(self, rows: Sequence[_Row]) -> list[Recorded | None]:
+        last: int = self._writes.execute(_LAST).fetchone()[0] or 0
+        inserted = self._writes.execute(_INSERTS[len(rows)], [value for _, values in rows for value in values])
+        if inserted.rowcount == len(rows):  # in their order, as the rows of one statement are
+            return [_recorded(seq, draft) for seq, (draft, _) in enumerate(rows, last + 1)]
+        new = {key: seq for seq, key in self._writes.execute(_PUT_AFTER, (last,)) if key is not None}
+        put: list[Recorded | None] = []
+        for draft, _ in rows:
+            seq = last + 1 if draft.key is None else new.pop(draft.key, None)
+            put.append(None if seq is None else _recorded(seq, draft))
+            last = last if seq is None else seq
+        return put
 
     def _still_there(self) -> None:
         """SQLite goes on writing into a file that was deleted, where no one will ever find it."""
@@ -270,8 +300,5 @@ def _first_unreadable(rows: list[Any]) -> int:
     return int(rows[0][0])
 
 
-def _recorded(inserted: sqlite3.Cursor, draft: Draft) -> Recorded | None:
-    if not inserted.rowcount:
-        return None
-    assert inserted.lastrowid is not None
-    return Recorded(inserted.lastrowid, draft.at, draft.event, draft.key, draft.sender)
+def _recorded(seq: int, draft: Draft) -> Recorded:
+    return Recorded(seq, draft.at, draft.event, draft.key, draft.sender)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -21,6 +22,7 @@ from sao_events.web.backend import Backend
 from sao_events.web.guard import Rate
 from sao_events.web.protocol import http_protocol
 
+YOUNG = 20_000  # objects: requests leave none behind, so that looking for circles among 700, as Python does, is in vain
 GRACE, KEEP_ALIVE, BACKLOG = 5, 75, 1024  # a proxy in front keeps connections for a minute; we must not be first
 
 
@@ -44,6 +46,7 @@ class HttpServer:
 
     def run(self) -> None:
         """Serve until stopped. SIGINT and SIGTERM stop it too, when this is the main thread; it then returns."""
+        gc.set_threshold(max(YOUNG, gc.get_threshold()[0]), *gc.get_threshold()[1:])
         try:
             self._server.run(sockets=[self._socket])
         finally:
