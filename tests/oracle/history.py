@@ -414,7 +414,7 @@ def _plain(node: Node) -> Node:
     parsers has read it.
     """
     reads = tuple(sorted(node.reads))
-    return replace(node, reads=reads, own=Identity(""), reading=Reading(), compiled=None, again=None)
+    return replace(node, reads=reads, own=Identity(""), reading=Reading(), compiled=None, again=None, doubt="")
 
 
 def _bare(test: Test) -> Test:
