@@ -68,6 +68,10 @@ class AtOnce:
         """Always."""
         return True
 
+    def hashes(self, adapter: str) -> bool:
+        """Never."""
+        return False
+
     def start(self, piece: Piece, project: Project) -> None:
         """Everything in the piece succeeds."""
         self.pieces += 1

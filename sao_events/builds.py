@@ -97,6 +97,11 @@ class Builds:
         with self._lock:
             return {hosted.folder for hosted in self._all()}
 
+    def hashes(self, adapter: str) -> bool:
+        """Whether the builder in force can hash the content of what it builds."""
+        with self._lock:
+            return self._current is not None and self._current[1].builder.hashes(adapter)
+
     def ready(self, project: str) -> bool:
         """Whether `project` is the one in force here, the folder that it is built from is not being read again, and its
         warehouse not taken.

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from sao_events import checks
 from sao_events import events as e
+from sao_events.cutoff import hashing
 from sao_events.decide import Decision, Look, Reason
 from sao_events.events import Event, Observed, Recorded
 from sao_events.evolve import evolve
@@ -190,6 +191,7 @@ class Engine:
             self.clock.now(),
             others=others,
             gated=self.builder.gated,
+            hashed=lambda name: self._hashing(name) is not None,
             planned=planned,
         )
         run.nodes -= turn.dropped
@@ -213,7 +215,9 @@ class Engine:
             return
         run.pieces += 1
         refresh = run.job is not None and run.job.full_refresh
-        piece = Piece(f"{run.id}.{run.pieces}", run.id, nodes, tests, self.world.project, refresh)
+        hashes = {name: limit for name in nodes if (limit := self._hashing(name)) is not None}
+        piece = Piece(f"{run.id}.{run.pieces}", run.id, nodes, tests, self.world.project, refresh, hashes)
+        beside = frozenset().union(*(other.building() for other in self.runs.values())) if hashes else frozenset()
         graph = self.project.graph
         outside = {name for node in nodes for name in (*graph.upstreams[node], *graph.feeds[node])}
         outside |= {name for name in graph.looked_at(nodes) if name in graph.sources or graph.nodes[name].built}
@@ -221,8 +225,15 @@ class Engine:
             outside.update(name for read in graph.tests[test].reads for name in (read, *graph.behind(read)))
         stands = as_it_stands(graph, self.world, outside.difference(nodes))
         reasons = {name: decisions[name] for name in nodes}
-        run.flights[piece.id] = Flight(piece, graph, *stands, reasons, set(nodes), set(tests), set(hoped))
+        run.flights[piece.id] = Flight(piece, graph, *stands, reasons, set(nodes), set(tests), set(hoped), beside)
         self.builder.start(piece, self.project)
+
+    def _hashing(self, name: str) -> float | None:
+        """The seconds within which the builder is to hash a node's content; None where it is not to."""
+        assert self.project is not None
+        graph = self.project.graph
+        limit = hashing(graph, self.world, name)
+        return limit if limit is not None and self.builder.hashes(graph.adapter) else None
 
     def _prove(self, run: ActiveRun, test: str, proving: Proving | None) -> None:
         """Record a test as proven; where it is not, it has its turn as any other."""
@@ -318,9 +329,7 @@ class Engine:
         words = report.words or report.status
         if report.status == "success":
             run.built.add(report.node)
-            columns = report.columns if report.columns != self.world.node(report.node).columns else None
-            took, same = report.seconds, report.same_content
-            self._append(e.NodeBuilt(run.id, report.node, took, same, words, report.message, columns))
+            self._append(flight.built(run.id, report, self.world.node(report.node)))
             proving = self.proving if self.proving and self.proving.graph is flight.graph else None
             for test in self.proving.due(run, flight) if self.proving else ():
                 self._prove(run, test, proving)

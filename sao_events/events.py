@@ -209,6 +209,7 @@ class BuildStarted(Event):
 class NodeBuilt(Event):
     """The build succeeded; `seconds` is what dbt measured, `same_content` whether the stored rows are as they were.
     `columns` are those of the relation with their types in the warehouse, empty where nobody looked; None: as before.
+    Where it was to be hashed, the hash of its `content` or why it is `unhashed`, and the seconds of `hashing`.
     """
 
     run: str
@@ -218,6 +219,9 @@ class NodeBuilt(Event):
     status: str = "success"
     message: str | None = None
     columns: Mapping[str, str] | None = None
+    content: str | None = None
+    unhashed: str | None = None
+    hashing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

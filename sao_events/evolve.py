@@ -12,10 +12,12 @@ from typing import Any
 
 from sao_events import events as e
 from sao_events.events import Event, Recorded
+from sao_events.lineage import Code, digest
 from sao_events.state import (
     Attempt,
     Baseline,
     Failure,
+    Hashed,
     Head,
     Held,
     Job,
@@ -139,6 +141,8 @@ def _count(world: World, source: str, landed: Landed) -> None:
 
 def _relation_dropped(world: World, recorded: Recorded, event: e.RelationDropped) -> None:
     _drop(world, event.node)
+    state = world.nodes[event.node]
+    world.nodes[event.node] = replace(state, hashed=unknown(state.hashed))
 
 
 def _drop(world: World, node: str) -> None:
@@ -151,7 +155,7 @@ def _state_cleared(world: World, recorded: Recorded, event: e.StateCleared) -> N
         world.clears_of_all += 1
     for name in tuple(world.nodes) if event.nodes is None else event.nodes:
         state = world.node(name) if event.nodes is not None else world.nodes[name]
-        world.nodes[name] = replace(state, clears=state.clears + 1, failure=None)
+        world.nodes[name] = replace(state, clears=state.clears + 1, failure=None, hashed=unknown(state.hashed))
 
 
 def _job_requested(world: World, recorded: Recorded, event: e.JobRequested) -> None:
@@ -197,8 +201,28 @@ def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
         return
     state = world.nodes[event.node]
     built = succeeded(state, attempt, recorded.at, event.seconds, event.same_content)
-    world.nodes[event.node] = built if event.columns is None else replace(built, columns=event.columns)
+    columns = built.columns if event.columns is None else event.columns
+    world.nodes[event.node] = replace(built, columns=columns, hashed=_hashed(state.hashed, recorded.at, event))
     _answered(world, event.run, event.node)
+
+
+def _hashed(known: Hashed, at: float, event: e.NodeBuilt) -> Hashed:
+    if event.content is None and event.unhashed is None:
+        return unknown(known)
+    return Hashed(
+        content=event.content,
+        since=known.since if event.content == known.content else at,
+        builds=known.builds + (event.content is not None),
+        equal=known.equal + event.same_content,
+        seconds=event.hashing,
+        spent=known.spent + event.hashing,
+        unhashed=event.unhashed,
+    )
+
+
+def unknown(known: Hashed) -> Hashed:
+    """What is left to be known of a content that may have become another."""
+    return known if known.content is None else replace(known, content=None)
 
 
 def _answered(world: World, run: str, node: str) -> None:
@@ -217,13 +241,13 @@ def succeeded(
     """The state after `attempt` succeeded at the instant `ended`, having taken `seconds` in dbt."""
     first = state.built_code is None
     same_content = same_content and not state.interrupted
-    keep = not first and (same_content or attempt.code == state.built_code)
+    code = state.code if same_content or attempt.code == state.built_code else _anew(state, attempt.code)
     baseline = Baseline(attempt.observed, attempt.clock, attempt.started, ended, attempt.reason, attempt.run, seconds)
     return replace(
         state,
         version=state.version + (attempt.advances and (first or not same_content)),
         builds=state.builds + 1,
-        code=state.code if keep else attempt.code,
+        code=attempt.code if first else code,
         built_code=attempt.code,
         baseline=baseline,
         previous=state.baseline,
@@ -234,12 +258,21 @@ def succeeded(
     )
 
 
+def _anew(state: NodeState, code: Code) -> Code:
+    """What readers see of `code`. Where they took the content of one code for that of another, since it was equal then,
+    and what was stored after that is another, neither says what they have read: then it is like no code before.
+    """
+    if state.code is None or state.code == state.built_code:
+        return code
+    return Code(digest(state.code.base, code.base), code.columns)
+
+
 def _node_failed(world: World, recorded: Recorded, event: e.NodeFailed) -> None:
     attempt = _holder(world, event.run, event.node)
     if attempt is not None:
         state = world.nodes[event.node]
         failure = Failure(attempt.observed, recorded.at, attempt.retries, state.drops, event.message, event.run)
-        world.nodes[event.node] = replace(state, failure=failure, running=None)
+        world.nodes[event.node] = replace(state, failure=failure, running=None, hashed=unknown(state.hashed))
         _answered(world, event.run, event.node)
 
 
@@ -254,7 +287,8 @@ def _lost(world: World, run: str, node: str) -> None:
         state = world.nodes[node]
         interrupted = state.interrupted or attempt.advances
         doubtful = state.doubtful or (state.built_code is not None and attempt.code != state.built_code)
-        world.nodes[node] = replace(state, running=None, interrupted=interrupted, doubtful=doubtful)
+        hashed = unknown(state.hashed)
+        world.nodes[node] = replace(state, running=None, interrupted=interrupted, doubtful=doubtful, hashed=hashed)
 
 
 def _test_finished(world: World, recorded: Recorded, event: e.TestFinished) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from sao_events.claims import Claim
 from sao_events.lineage import Code, Reading
 from sao_events.policy import Policy
 
+Cutoff = bool | Literal["auto"]
 TRANSPARENT = frozenset({"view", "ephemeral"})
 KINDS = TRANSPARENT | {"table", "incremental", "seed", "snapshot", "python", "materialized_view"}
 
@@ -34,7 +35,8 @@ class Node:
     """A model, seed or snapshot. `own` is the identity of what it would execute by itself; `reads` are its direct
     parents. `compiled` is the digest of the SQL that dbt makes of it, `again` that of an incremental model once its
     table is there; the store has the texts. They are None where the SQL depends on more than the code, or is none:
-    `doubt` says why. `verbatim`: its relation holds the rows of that SQL and nothing else.
+    `doubt` says why. `verbatim`: its relation holds the rows of that SQL and nothing else. `early_cutoff`: a build that
+    leaves equal content makes nothing new, always or (`auto`) where finding out pays.
     """
 
     id: str
@@ -44,7 +46,7 @@ class Node:
     own: Code = Code("")
     policy: Policy = Policy()
     reading: Reading = Reading()
-    early_cutoff: bool = False
+    early_cutoff: Cutoff = False
     relation: str | None = None
     path: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)

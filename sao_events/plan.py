@@ -179,7 +179,7 @@ def _advances(look: Look, name: str, reason: Reason, code: Code) -> bool:
     state = look.state(name)
     if reason in FORGETS or state.baseline is None or state.built_code is None:
         return True
-    if state.cleared or state.dropped or state.interrupted:
+    if state.cleared or state.dropped or state.interrupted or state.code != state.built_code:
         return True
     if any(look.newer(up, state.baseline.observed, quorum=False) for up in look.graph.upstreams[name]):
         return True

@@ -175,7 +175,7 @@ class Store(Protocol):
 @dataclass(frozen=True, slots=True)
 class Piece:
     """What one invocation of the builder does: a connected part of a run. `project` is the digest of the project it
-    is built from.
+    is built from. The content of the nodes in `hashes` is to be hashed, each within so many seconds.
     """
 
     id: str
@@ -184,6 +184,7 @@ class Piece:
     tests: tuple[str, ...]
     project: str
     full_refresh: bool = False
+    hashes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,8 @@ class NodeBegan:
 @dataclass(frozen=True, slots=True)
 class NodeEnded:
     """The builder is done with a node: `success`, `error`, `skipped` or `interrupted`; `seconds` of work, and
-    the columns of the relation with their types, where they were looked at.
+    the columns of the relation with their types, where they were looked at. Where it was to be hashed, the hash of its
+    `content` or why it is `unhashed`, and the seconds of `hashing`, which are not in `seconds`.
     """
 
     piece: str
@@ -208,6 +210,9 @@ class NodeEnded:
     same_content: bool = False
     words: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    content: str | None = None
+    unhashed: str | None = None
+    hashing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +251,9 @@ class Builder(Protocol):
 
     def ready(self, project: str) -> bool:
         """Whether pieces of the project with this digest can be built now."""
+
+    def hashes(self, adapter: str) -> bool:
+        """Whether the content of what is built in such a warehouse can be hashed."""
 
     def start(self, piece: Piece, project: Project) -> None:
         """Begin with a piece; returns at once. Never raises for what dbt does: that comes as a report."""

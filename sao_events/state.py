@@ -53,6 +53,26 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Hashed:
+    """What is known of the content of a node: its hash after the last build (None where that is not known), and since
+    when it is so, the end of the first build that left it. Of all builds that were to be hashed: how many were, how
+    many of them left `equal` content, the `seconds` that the last one took to hash and all together (`spent`); why the
+    last one is `unhashed`.
+    """
+
+    content: str | None = None
+    since: float = 0.0
+    builds: int = 0
+    equal: int = 0
+    seconds: float = 0.0
+    spent: float = 0.0
+    unhashed: str | None = None
+
+
+NOT_HASHED = Hashed()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeState:
     """All that is on record for a node.
 
@@ -77,6 +97,7 @@ class NodeState:
     interrupted: bool = False
     doubtful: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
+    hashed: Hashed = NOT_HASHED
 
     @property
     def cleared(self) -> bool:

@@ -6,23 +6,25 @@ waits for a node that another run is building, both to build it and to read it, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sao_events import checks
+from sao_events import events as e
 from sao_events.decide import Action, Decision, Look
 from sao_events.graph import Graph
 from sao_events.lineage import Code
-from sao_events.plan import decide_also, part
+from sao_events.plan import data_readers, decide_also, part
 from sao_events.policy import Settings
-from sao_events.ports import Piece
-from sao_events.state import Job, World
+from sao_events.ports import NodeEnded, Piece
+from sao_events.state import Job, NodeState, World
 
 
 @dataclass(slots=True)
 class Flight:
     """A piece that the builder has: what it saw of everything outside itself when it was handed over, and why each
-    node is built. `hoped` are tests that it does not run: they are expected to be proven.
+    node is built. `hoped` are tests that it does not run: they are expected to be proven. `beside` are the nodes that
+    were being built then.
     """
 
     piece: Piece
@@ -34,6 +36,25 @@ class Flight:
     open_nodes: set[str]
     open_tests: set[str]
     hoped: set[str] = field(default_factory=set)
+    beside: frozenset[str] = frozenset()
+
+    def built(self, run: str, report: NodeEnded, state: NodeState) -> e.NodeBuilt:
+        """The event for a node that was built; `state` is what is on record of it. The content counts as another where
+        somebody may have read what stood there in between.
+        """
+        same = report.same_content or (report.content is not None and report.content == state.hashed.content)
+        return e.NodeBuilt(
+            run,
+            report.node,
+            report.seconds,
+            same and self.beside.isdisjoint(data_readers(self.graph, report.node)),
+            report.words or report.status,
+            report.message,
+            columns=report.columns if report.columns != state.columns else None,
+            content=report.content,
+            unhashed=report.unhashed,
+            hashing=report.hashing,
+        )
 
 
 @dataclass(slots=True)
@@ -101,16 +122,18 @@ def next_turn(
     *,
     others: Collection[ActiveRun],
     gated: bool,
+    hashed: Callable[[str], bool],
     planned: Mapping[str, Decision] | None = None,
 ) -> Turn:
     """Who may go now. What other runs are building is waited for, by nodes until it is tested, too. `gated`: single
-    nodes, else as much as holds together. `planned`: the decisions of the run's plan, where nothing happened since.
+    nodes, else as much as holds together, without the readers of what is to be `hashed`. `planned`: the decisions of
+    the run's plan, where nothing happened since.
     """
     gone = {name for name in run.nodes if name not in graph.nodes}
     tests = sorted(run.tests & graph.tests.keys(), key=graph.test_position.__getitem__)
     look = Look(graph, world, settings, now, run.job)
     look.decisions = _decided(Look(graph, world, settings, now, run.job), run.nodes - gone, tests, planned)
-    turn = _Turn(run, graph, world, others, look.decisions, gated)
+    turn = _Turn(run, graph, world, others, look.decisions, gated, hashed)
     for name in graph.sort(run.nodes - gone):
         turn.consider(name)
     for test in tests:
@@ -145,8 +168,10 @@ class _Turn:
         others: Collection[ActiveRun],
         decisions: Mapping[str, Decision],
         gated: bool,
+        hashed: Callable[[str], bool],
     ) -> None:
-        self.run, self.graph, self.world, self.decisions, self.gated = run, graph, world, decisions, gated
+        self.run, self.graph, self.world, self.decisions = run, graph, world, decisions
+        self.gated, self.hashed = gated, hashed
         self.building = set[str]().union(*(other.building() for other in others))
         self.busy = self.building.union(*(other.untested(graph) for other in others))
         self.in_flight = run.building()
@@ -196,7 +221,7 @@ class _Turn:
     def _owed(self, name: str) -> bool:
         """Whether the run has yet to build `name` before something that reads it may go."""
         if name in self.taken:
-            return self.gated or self.graph.nodes[name].early_cutoff
+            return self.gated or self.hashed(name)
         return name in self.in_flight or (name in self.run.nodes and name not in self.dropped)
 
     def _untested(self, name: str, before: Iterable[str]) -> bool:

@@ -70,7 +70,7 @@ class WarehouseBuilder(VirtualBuilder):
             del self.warehouse.started[report.node]
             return report
         same = self.warehouse.finish(report.node)
-        return replace(report, same_content=same and self.warehouse.graph.nodes[report.node].early_cutoff)
+        return replace(report, same_content=same and bool(self.warehouse.graph.nodes[report.node].early_cutoff))
 
 
 class History(Simulation):

@@ -12,7 +12,7 @@ from sao_events.decide import Decision, Look, Reason
 from sao_events.evolve import evolve
 from sao_events.graph import Graph
 from sao_events.lineage import Code, Reading
-from sao_events.nodes import Node, Source, Test
+from sao_events.nodes import Cutoff, Node, Source, Test
 from sao_events.plan import Plan, attempt, decide, plan
 from sao_events.policy import Policy, Quorum, Settings
 from sao_events.state import Job, World
@@ -30,7 +30,7 @@ def node(
     columns: Iterable[str] = (),
     uses: dict[str, tuple[str, ...]] | None = None,
     star: Iterable[str] = (),
-    cutoff: bool = False,
+    cutoff: Cutoff = False,
 ) -> Node:
     """A node of the name, whose text is its name; `every` hours is its window."""
     own = Code(name, tuple((column, "1") for column in columns))

@@ -44,6 +44,7 @@ CORE = (
     "decide",
     "plan",
     "standing",
+    "cutoff",
     "explain",
     "history",
     "difference",

@@ -8,6 +8,7 @@ import pytest
 
 from sao_events.decide import Action, Decision, Reason
 from sao_events.events import EngineStarted, NodeBuilt
+from sao_events.lineage import Code
 from sao_events.nodes import Test
 from sao_events.plan import decide
 from sao_events.policy import Settings
@@ -345,6 +346,21 @@ def test_a_change_of_code_that_was_cut_off_stays_cut_off() -> None:
     assert record.says("m") == "reuse no_new_data"
     assert record.land("a").build("u").says("m") == "wait within_build_after 9"
     assert record.edit("u", "newer").build("u").says("m") == "build upstream_code_changed"
+
+
+def test_after_a_cut_off_change_a_reader_is_not_taken_for_one_of_the_code_before() -> None:
+    """What it has read since was made by the new text: the old one again is another, though it was seen before."""
+    record = Record(A, node("u", "a", cutoff=True, columns=("x", "y")), node("m", "u", uses={"u": ("x",)}))
+    before = record.land("a").build().graph.nodes["u"].own
+    record.at(1).edit("u", own=Code(before.base, (("x", "2"), ("y", "1")))).build("u", same=True)
+    record.at(2).land("a").build("u", "m")
+    assert record.says("m") == "reuse no_new_data"
+    assert record.at(3).edit("u", own=before).build("u").says("m") == "build upstream_code_changed"
+
+
+def test_the_same_code_again_with_equal_content_concerns_nobody() -> None:
+    record = built(A, node("u", "a", cutoff=True), node("m", "u")).edit("u", "new").build("u", same=True)
+    assert record.edit("u", "u").build("u", same=True).says("m") == "reuse no_new_data"
 
 
 # Evidence

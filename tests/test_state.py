@@ -76,7 +76,7 @@ FULL = (
     e.BuildStarted("run-1", "model.a", "first_build", 890.0, SEEN, OLD),
     e.NodeBuilt("run-1", "model.a", 1.5),
     e.BuildStarted("run-1", "model.a", "code_changed", 895.0, SEEN, NEW, 2, False),
-    e.NodeBuilt("run-1", "model.a", 2.5, True, columns={"id": "INTEGER"}),
+    e.NodeBuilt("run-1", "model.a", 2.5, True, columns={"id": "INTEGER"}, content="h1", hashing=0.5),
     e.BuildStarted("run-1", "model.b", "first_build", 890.0, SEEN, OLD),
     e.NodeFailed("run-1", "model.b", "syntax error", 0.5),
     e.TestFinished("run-1", "test.1", "fail", "d", {"model.a": 1}, {"source.x": 1}, ("model.a",), "3 rows", 0.25),

@@ -32,6 +32,10 @@ class TimedBuilder:
         """Always."""
         return True
 
+    def hashes(self, adapter: str) -> bool:
+        """Never: a trace says nothing of content."""
+        return False
+
     def start(self, piece: Piece, project: Project) -> None:
         """Begin with a piece: all of its timetable is known at once."""
         key, now = (piece.project, piece.nodes, piece.tests), self.clock.now()

@@ -22,7 +22,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "dbt": ("runner", "executable", "threads", "grace"),
     "decisions": ("trigger", "code_changes", "settle", "retries", "max_concurrent_runs", "default"),
     "decisions.retries": ("attempts", "backoff"),
-    "decisions.default": ("freshness", "state", "lazy"),
+    "decisions.default": ("freshness", "state", "lazy", "early_cutoff"),
     "tests": ("reuse", "proof", "aggregate"),
     "http": ("host", "port", "body_limit"),
     "data": ("tokens", "empty_loads", "partial_loads", "loads"),

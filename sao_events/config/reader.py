@@ -127,6 +127,10 @@ class Reader:
             raise self._error(block, "default", error.message) from None
         if warnings:
             raise self._error(block, "default", warnings[0])
+        cutoff = default.get("early_cutoff", False)
+        if not isinstance(cutoff, bool) and cutoff != "auto":
+            wrong = f"decisions.default: early_cutoff must be true, auto or false, not {cutoff!r}"
+            raise self._error(block, "default", wrong)
         return dict(default)
 
     def _http(self, block: Block) -> HttpConfig:

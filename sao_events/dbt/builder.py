@@ -46,6 +46,10 @@ class DbtBuilder(ABC):
     def load(self, default: Mapping[str, Any] | None = None) -> Loaded:
         """Parse the project. `default` is the environment's policy for nodes that declare none."""
 
+    def hashes(self, adapter: str) -> bool:
+        """`ports.Builder`: the subprocess runner cannot."""
+        return False
+
     @abstractmethod
     def start(self, piece: Piece, project: Project) -> None:
         """Begin with a piece; returns at once."""

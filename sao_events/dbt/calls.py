@@ -65,8 +65,8 @@ def build(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
             send({"event": request["build"], **what})
 
     before = set(_compiled())
-    if request.get("columns"):
-        seen.install(lambda node, columns: tell({"node": node, "columns": columns}))
+    if request["columns"] or request["hashes"]:
+        seen.install(tell, columns=request["columns"], hashes=request["hashes"])
     if request.get("together"):
         together.install(request["together"], request["nodes"])
     outcome = _invoke(request["arguments"], manifest, heard)

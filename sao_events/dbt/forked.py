@@ -31,6 +31,7 @@ from sao_events.dbt.command import (
     select_in,
     tidy,
 )
+from sao_events.dbt.content import HASHED
 from sao_events.dbt.log import Follower
 from sao_events.errors import DbtError, SaoError
 from sao_events.identity import Rendered
@@ -168,6 +169,9 @@ class WarmBuilder(DbtBuilder):
             raise DbtError(f"dbt does not understand the selector {text}:\n{answer['said']}")
         return tuple(answer["ids"])
 
+    def hashes(self, adapter: str) -> bool:
+        return adapter in HASHED
+
     def start(self, piece: Piece, project: Project) -> None:
         if self._server.dead or self._loaded is None:
             threading.Thread(target=self._load_and_start, args=(piece, project), daemon=True).start()
@@ -237,8 +241,8 @@ class WarmBuilder(DbtBuilder):
             build = self._builds.get(str(name))
         if build is None:
             return
-        if "columns" in answer:
-            build.follower.columns(answer["node"], answer["columns"])
+        if "node" in answer:
+            build.follower.looked(answer["node"], answer)
         elif "event" in answer:
             event, level, text, data = answer["is"]
             self.report(build.follower.event(event, level, text, data))
@@ -298,6 +302,7 @@ class WarmBuilder(DbtBuilder):
             "arguments": arguments,
             "log": str(folder / "dbt.log"),
             "columns": self.settings.columns,
+            "hashes": dict(piece.hashes),
         }
         if self.settings.aggregate:
             request |= {"together": piece.tests, "nodes": piece.nodes}

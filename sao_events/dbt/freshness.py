@@ -17,7 +17,7 @@ from sao_events.errors import PolicyError
 from sao_events.policy import Policy, read_policy
 
 NODE_KEYS = ("lazy", "early_cutoff", "max_staleness", "timezone", "window", "quiet", "fresh_by")
-FLAGS = frozenset({"lazy", "early_cutoff", "static", "view", "reuse", "proof", "aggregate"})
+FLAGS = dict.fromkeys(("lazy", "static", "view", "reuse", "proof", "aggregate")) | {"early_cutoff": "auto"}
 PERIODS = ("second", "minute", "hour", "day", "week")
 SOURCE_KEYS = ("static", "view")
 TEST_KEYS = ("reuse", "proof", "aggregate")
@@ -96,9 +96,9 @@ def sao_keys(thing: Mapping[str, Any], keys: tuple[str, ...], root: Path | None)
             near = difflib.get_close_matches(str(key), keys, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
             warnings.append(f"{name}: meta.sao has the unknown key {key}; {hint} ({place(thing, str(key), root)})")
-        elif key in FLAGS and not isinstance(value, bool):
-            where = place(thing, str(key), root)
-            raise PolicyError(f"{name}: meta.sao.{key} must be true or false, not {value!r} ({where})")
+        elif key in FLAGS and not (isinstance(value, bool) or (value and value == FLAGS[key])):
+            where, more = place(thing, str(key), root), f", {FLAGS[key]}" if FLAGS[key] else ""
+            raise PolicyError(f"{name}: meta.sao.{key} must be true{more} or false, not {value!r} ({where})")
         else:
             found[key] = value
     return found, warnings

@@ -33,7 +33,7 @@ class Follower:
         self._depth: dict[str, int] = {}
         self._began: set[str] = set()
         self._ended: set[str] = set()
-        self._columns: dict[str, Mapping[str, str]] = {}
+        self._looked: dict[str, dict[str, Any]] = {}
         self._exceptions: dict[str, str] = {}
         self._hooks: list[str] = []
         self.errors: list[str] = []
@@ -57,9 +57,10 @@ class Follower:
         self._aside(name, node, message, data)
         return []
 
-    def columns(self, node: str, columns: Mapping[str, str]) -> None:
-        """The columns of what was just built for `node`, with their types."""
-        self._columns[node] = columns
+    def looked(self, node: str, found: Mapping[str, Any]) -> None:
+        """What was found in the warehouse of what was just built for `node`, under the names of `NodeEnded`."""
+        kept = {name: found[name] for name in ("columns", "content", "unhashed", "hashing") if name in found}
+        self._looked.setdefault(node, {}).update(kept)
 
     def end(self, code: int, output: str = "") -> list[Report]:
         """The last reports, once dbt has ended with the exit status `code` (negative: by that signal). `output` is what
@@ -110,8 +111,9 @@ class Follower:
     ) -> NodeEnded | TestEnded:
         self._ended.add(node)
         if node in self._of_piece:
-            columns = self._columns.get(node, {}) if status == "success" else {}
-            return NodeEnded(self.piece.id, node, status, seconds, message, words=words or status, columns=columns)
+            looked = self._looked.get(node, {}) if status == "success" else {}
+            seconds = max(0.0, seconds - looked.get("hashing", 0.0))  # dbt's own time has it in it
+            return NodeEnded(self.piece.id, node, status, seconds, message, words=words or status, **looked)
         if status not in TEST_STATUS | {"interrupted"}:
             status = "pass" if status == "success" else "error"
         return TestEnded(self.piece.id, node, status, seconds, message)

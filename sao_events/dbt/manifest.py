@@ -145,7 +145,7 @@ def _node(
         _reads(thing),
         own=Code(made.inputs.whole),
         policy=policy,
-        early_cutoff=sao.get("early_cutoff", False),
+        early_cutoff=sao.get("early_cutoff", default.get("early_cutoff", False)),
         relation=thing.get("relation_name"),
         path=thing.get("original_file_path"),
         parts=made.parts,

@@ -1,4 +1,5 @@
-"""The columns of what was just built, asked of the warehouse inside dbt's own process: what proofs know of types.
+"""What was just built, asked of the warehouse inside dbt's own process: the columns, which are what proofs know of
+types, and the content hash.
 
 Text is only told as text where no collation takes different texts as the same; else its type is left open.
 """
@@ -10,7 +11,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Tell = Callable[[str, Mapping[str, str]], None]
+from sao_events.dbt import content
+
+Tell = Callable[[Mapping[str, Any]], None]
 
 # Whether the warehouse has any collation that takes different texts as the same. Where this is not known, it may.
 COLLATIONS = {
@@ -22,8 +25,10 @@ COLLATIONS = {
 TEXT = ("char", "text", "string")
 
 
-def install(tell: Tell) -> None:
-    """Have the columns of each model, seed and snapshot told as soon as it is built, before dbt says so."""
+def install(tell: Tell, *, columns: bool, hashes: Mapping[str, float]) -> None:
+    """Have the `columns` of each model, seed and snapshot told as soon as it is built, before dbt says so, and of those
+    in `hashes` the content hash, if it does not take more seconds than are given there.
+    """
     import dbt.task.run
 
     runner: Any = dbt.task.run.ModelRunner
@@ -33,8 +38,12 @@ def install(tell: Tell) -> None:
 
     def looking(self: Any, model: Any, manifest: Any) -> Any:
         result = execute(self, model, manifest)
-        with contextlib.suppress(Exception):  # nothing that a build depends on
-            tell(model.unique_id, _columns(self, model, texts))
+        name = model.unique_id
+        if columns:
+            with contextlib.suppress(Exception):  # nothing that a build depends on
+                tell({"node": name, "columns": _columns(self, model, texts)})
+        if name in hashes:
+            tell({"node": name, **content.told(self, model, hashes[name])})
         return result
 
     runner.execute = looking
