@@ -6,10 +6,16 @@ Follows from the graph and from what is on record, so that it is the same after 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sao_events.decide import Look
+from sao_events.evolve import succeeded
 from sao_events.graph import Graph
 from sao_events.nodes import Node
-from sao_events.plan import data_readers
-from sao_events.state import World
+from sao_events.plan import data_readers, part
+from sao_events.policy import Settings
+from sao_events.state import Job, NodeState, World
 
 LONGEST = 300.0  # seconds that a hash may take where it is asked for always
 TURN = 0.5  # seconds: what the readers' having to wait for it costs, a dbt invocation of their own
@@ -39,3 +45,56 @@ def seconds_of(world: World, name: str) -> float:
     """What the last successful build of a node took, in seconds; 0 where there was none."""
     built = world.node(name).baseline
     return built.seconds if built else 0.0
+
+
+class _After(Look):
+    """What can be seen once a build has ended that has not: `done` are the states that this leaves."""
+
+    done: dict[str, NodeState]
+
+    def state(self, name: str) -> NodeState:
+        return self.assumed.get(name) or self.done.get(name) or self.world.node(name)
+
+
+def spared(
+    graph: Graph, world: World, settings: Settings, now: float, name: str, job: Job | None = None
+) -> dict[str, float]:
+    """The nodes that would be built now, had the build of `name` that ends now not left equal content, with the seconds
+    that their last builds took. A node's window counts from where it would have been built the last time.
+    """
+    below = _below(graph, name)
+    built = [_built(graph, world, settings, now, name, job, below, same) for same in (True, False)]
+    return {reader: seconds_of(world, reader) for reader in graph.sort(built[1] - built[0])}
+
+
+def _below(graph: Graph, name: str) -> set[str]:
+    """All that reads the node, at any distance."""
+    found, stack = set[str](), [name]
+    while stack:
+        fresh = [reader for reader in graph.readers[stack.pop()] if reader not in found]
+        found.update(fresh)
+        stack.extend(fresh)
+    return found
+
+
+def _built(
+    graph: Graph,
+    world: World,
+    settings: Settings,
+    now: float,
+    name: str,
+    job: Job | None,
+    below: Iterable[str],
+    same: bool,
+) -> set[str]:
+    """What would be built now of `below`, once the build of `name` has left equal content or not."""
+    look, state = _After(graph, world, settings, now, job), world.node(name)
+    if state.running is None:
+        return set()
+    look.done = {name: succeeded(state, state.running, now, 0.0, same)}
+    for reader in below:
+        known = world.node(reader)
+        if known.baseline is not None and known.spared is not None and known.spared > known.baseline.clock:
+            look.done[reader] = replace(known, baseline=replace(known.baseline, clock=known.spared))
+    part(look, [reader for reader in below if world.node(reader).running is None])
+    return set(look.assumed)

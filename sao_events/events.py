@@ -209,7 +209,9 @@ class BuildStarted(Event):
 class NodeBuilt(Event):
     """The build succeeded; `seconds` is what dbt measured, `same_content` whether the stored rows are as they were.
     `columns` are those of the relation with their types in the warehouse, empty where nobody looked; None: as before.
-    Where it was to be hashed, the hash of its `content` or why it is `unhashed`, and the seconds of `hashing`.
+    Where it was to be hashed, the hash of its `content` or why it is `unhashed`, and the seconds of `hashing`; `spared`
+    are the nodes that would have been built now had its content been another, with the seconds that their last builds
+    took.
     """
 
     run: str
@@ -222,6 +224,7 @@ class NodeBuilt(Event):
     content: str | None = None
     unhashed: str | None = None
     hashing: float = 0.0
+    spared: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

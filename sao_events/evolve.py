@@ -203,6 +203,8 @@ def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
     built = succeeded(state, attempt, recorded.at, event.seconds, event.same_content)
     columns = built.columns if event.columns is None else event.columns
     world.nodes[event.node] = replace(built, columns=columns, hashed=_hashed(state.hashed, recorded.at, event))
+    for name in event.spared:
+        world.nodes[name] = replace(world.node(name), spared=recorded.at)
     _answered(world, event.run, event.node)
 
 
@@ -217,6 +219,8 @@ def _hashed(known: Hashed, at: float, event: e.NodeBuilt) -> Hashed:
         seconds=event.hashing,
         spent=known.spent + event.hashing,
         unhashed=event.unhashed,
+        spared=known.spared + len(event.spared),
+        saved=known.saved + sum(event.spared.values()),
     )
 
 

@@ -24,7 +24,7 @@ from sao_events.plan import Plan, decide
 from sao_events.policy import Settings
 from sao_events.project import Project
 from sao_events.proven import said
-from sao_events.spared import changes_upstream, spared_by
+from sao_events.spared import changes_upstream, cutoff, cutoffs, equal_content, spared_by
 from sao_events.state import Held, Landed, SourceState, World
 
 __all__ = [
@@ -72,6 +72,9 @@ def node_object(view: View, node_id: str, decision: Decision, known: Names | Non
     assert view.project is not None
     node, state = view.project.graph.nodes[node_id], view.world.node(node_id)
     built, running, failure = state.baseline, state.running, state.failure
+    known = names(view.project) if known is None else known
+    equal = equal_content(view.project.graph, view.world, node_id, known)
+    told = [explain(decision, known), *(it["text"] for it in equal[:1] if decision.action is Action.reuse)]
     policy = {"build_after": node.policy.build_after, "updates_on": node.policy.updates_on, "lazy": node.policy.lazy}
     return {
         "node": node_id,
@@ -79,11 +82,12 @@ def node_object(view: View, node_id: str, decision: Decision, known: Names | Non
         "kind": node.kind,
         "action": decision.action.value,
         "reason": decision.reason.value,
-        "text": explain(decision, names(view.project) if known is None else known),
+        "text": "; ".join(told),
         "since": iso(built.started) if built else None,
         "eligible_at": iso(decision.eligible_at),
         "waiting_for": list(decision.waiting_for),
         "spared_by": spared_by(view.project.graph, view.world, node_id),
+        "equal_upstream": equal,
         "evidence": plain(decision.evidence),
         "built_at": iso(built.ended) if built else None,
         "built_because": built.reason if built else None,
@@ -93,6 +97,7 @@ def node_object(view: View, node_id: str, decision: Decision, known: Names | Non
         "running": {"run": running.run, "reason": running.reason, "since": iso(running.started)} if running else None,
         "failure": {"at": iso(failure.ended), "run": failure.run, "message": failure.message} if failure else None,
         "policy": policy,
+        "cutoff": cutoff(node, state),
         "relation": node.relation,
         "path": node.path,
     }
@@ -115,6 +120,7 @@ def status(view: View) -> dict[str, Any]:
         "next_at": iso(min((d.eligible_at for d in decisions.values() if d.eligible_at is not None), default=None)),
         "nodes": [node_object(view, name, decision, known) for name, decision in decisions.items()],
         "sources": sources(view, known),
+        "cutoff": cutoffs(world),
         "tests": failing_tests(view),
         "runs": [
             {"run": run.id, "job": run.job, "since": iso(run.started), "nodes": plain(run.nodes)}

@@ -1,5 +1,5 @@
 """Whom a change of code upstream touches: what differs in an upstream, what its reader reads of it, and so why the
-reader stays as it is or not.
+reader stays as it is or not. And what early cutoff costs and spares.
 
 Nothing of it is stored: it follows from what the reader's last build saw and what stands now (rule 6), so it is the
 same after a restart, and for the past.
@@ -7,14 +7,17 @@ same after a restart, and for the past.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sao_events.explain import Names, listed
 from sao_events.graph import Graph
+from sao_events.history import iso
 from sao_events.lineage import Code, Reading
-from sao_events.state import World
+from sao_events.nodes import Node
+from sao_events.state import Hashed, NodeState, World
 
+SHOWN = 8  # digits of a content hash in a sentence
 MOST = 8  # names of columns in a sentence
 
 
@@ -29,6 +32,70 @@ def changes_upstream(graph: Graph, world: World, name: str, known: Names) -> lis
 def spared_by(graph: Graph, world: World, name: str) -> list[str]:
     """The direct upstreams whose change of code leaves the node as it is."""
     return [up for up, then, now in _differing(graph, world, name) if not _touched(graph.readings[name], up, then, now)]
+
+
+def equal_content(graph: Graph, world: World, name: str, known: Names) -> list[dict[str, Any]]:
+    """The upstreams, views looked through, that were built since `name` was and left the content that they had: its
+    hash, `since` when they have it, and `at` which instant it was found to be the same, with the reason of that build.
+    """
+    return list(_equal(graph, world, name, known))
+
+
+def _equal(graph: Graph, world: World, name: str, known: Names) -> Iterator[dict[str, Any]]:
+    mine = world.node(name).baseline
+    for feed in graph.feeds[name] if mine else ():
+        built, hashed = world.node(feed).baseline, world.node(feed).hashed
+        if mine is None or built is None or hashed.content is None or built.started < mine.started:
+            continue
+        if hashed.since < built.ended and mine.observed.versions.get(feed) == world.node(feed).version:
+            text = f"{known.get(feed, feed)} was built again and left the same content ({hashed.content[:SHOWN]})"
+            yield {
+                "upstream": feed,
+                "content": hashed.content,
+                "since": iso(hashed.since),
+                "at": iso(built.ended),
+                "reason": built.reason,
+                "text": text,
+            }
+
+
+def cutoff(node: Node, state: NodeState) -> dict[str, Any] | None:
+    """What early cutoff has cost for a node and what it has spared; None where its content is never hashed."""
+    hashed = state.hashed
+    if not (node.early_cutoff or hashed.builds or hashed.unhashed):
+        return None
+    return {
+        "early_cutoff": node.early_cutoff,
+        "content": hashed.content,
+        "since": iso(hashed.since) if hashed.content else None,
+        "unhashed": hashed.unhashed,
+        "builds": hashed.builds,
+        "equal": hashed.equal,
+        "hash_seconds": hashed.seconds,
+        **_sums([hashed]),
+    }
+
+
+def cutoffs(world: World) -> dict[str, Any]:
+    """The same of all nodes together."""
+    known = [state.hashed for state in world.nodes.values()]
+    return {"builds": sum(it.builds for it in known), "equal": sum(it.equal for it in known), **_sums(known)}
+
+
+def _sums(known: Sequence[Hashed]) -> dict[str, Any]:
+    return {
+        "hash_seconds_total": round(sum(it.spent for it in known), 3),
+        "spared_builds": sum(it.spared for it in known),
+        "spared_seconds": round(sum(it.saved for it in known), 3),
+    }
+
+
+def cutoff_text(found: Mapping[str, Any]) -> str:
+    """What it cost and spared, as a sentence."""
+    builds = f"{found['equal']} of {found['builds']} {'build' if found['builds'] == 1 else 'builds'}"
+    spared = f"{found['spared_builds']} {'build' if found['spared_builds'] == 1 else 'builds'}"
+    cost = f"hashing took {found['hash_seconds_total']:.1f} s and spared {spared} of readers"
+    return f"{builds} left equal content; {cost}, {found['spared_seconds']:.1f} s by what they took before"
 
 
 def _changes(graph: Graph, world: World, name: str, known: Names, seen: set[str]) -> Iterator[dict[str, Any]]:

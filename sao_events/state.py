@@ -57,7 +57,8 @@ class Hashed:
     """What is known of the content of a node: its hash after the last build (None where that is not known), and since
     when it is so, the end of the first build that left it. Of all builds that were to be hashed: how many were, how
     many of them left `equal` content, the `seconds` that the last one took to hash and all together (`spent`); why the
-    last one is `unhashed`.
+    last one is `unhashed`; how many builds of other nodes were `spared`, and the seconds that these took before
+    (`saved`).
     """
 
     content: str | None = None
@@ -67,6 +68,8 @@ class Hashed:
     seconds: float = 0.0
     spent: float = 0.0
     unhashed: str | None = None
+    spared: int = 0
+    saved: float = 0.0
 
 
 NOT_HASHED = Hashed()
@@ -81,6 +84,7 @@ class NodeState:
     differ after a build that left the content as it was). `running` is the attempt under way, `last` the latest
     attempt. `interrupted`: an attempt was lost since the last successful build, and other rows may stand unrecorded;
     `doubtful`: written by other code than `built_code`. `columns` are those of the relation, with their types.
+    `spared`: the instant at which it would have been built, had an upstream not been left with equal content.
     """
 
     version: int = 0
@@ -98,6 +102,7 @@ class NodeState:
     doubtful: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
     hashed: Hashed = NOT_HASHED
+    spared: float | None = None
 
     @property
     def cleared(self) -> bool:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 from sao_events import checks
 from sao_events import events as e
+from sao_events.cutoff import spared
 from sao_events.decide import Action, Decision, Look
 from sao_events.graph import Graph
 from sao_events.lineage import Code
 from sao_events.plan import data_readers, decide_also, part
 from sao_events.policy import Settings
 from sao_events.ports import NodeEnded, Piece
-from sao_events.state import Job, NodeState, World
+from sao_events.state import Job, World
 
 
 @dataclass(slots=True)
@@ -38,22 +39,25 @@ class Flight:
     hoped: set[str] = field(default_factory=set)
     beside: frozenset[str] = frozenset()
 
-    def built(self, run: str, report: NodeEnded, state: NodeState) -> e.NodeBuilt:
-        """The event for a node that was built; `state` is what is on record of it. The content counts as another where
-        somebody may have read what stood there in between.
+    def built(self, run: str, report: NodeEnded, look: Look) -> e.NodeBuilt:
+        """The event for a node that was built, before it is on record. The content counts as another where somebody may
+        have read what stood there in between.
         """
+        graph, state = self.graph, look.world.node(report.node)
         same = report.same_content or (report.content is not None and report.content == state.hashed.content)
+        same = same and self.beside.isdisjoint(data_readers(graph, report.node))
         return e.NodeBuilt(
             run,
             report.node,
             report.seconds,
-            same and self.beside.isdisjoint(data_readers(self.graph, report.node)),
+            same,
             report.words or report.status,
             report.message,
             columns=report.columns if report.columns != state.columns else None,
             content=report.content,
             unhashed=report.unhashed,
             hashing=report.hashing,
+            spared=spared(graph, look.world, look.settings, look.now, report.node, look.job) if same else {},
         )
 
 

@@ -9,6 +9,7 @@ from sao_events import events as e
 from sao_events.decide import Action, Decision, Reason
 from sao_events.engine import Engine
 from sao_events.graph import Graph
+from sao_events.lineage import digest
 from sao_events.plan import decide
 from sao_events.policy import Settings
 from sao_events.ports import Draft, NodeEnded, Piece, Report
@@ -69,8 +70,11 @@ class WarehouseBuilder(VirtualBuilder):
         if report.status != "success":
             del self.warehouse.started[report.node]
             return report
-        same = self.warehouse.finish(report.node)
-        return replace(report, same_content=same and bool(self.warehouse.graph.nodes[report.node].early_cutoff))
+        self.warehouse.finish(report.node)
+        held = self.warehouse.tables.get(report.node)
+        hashed = held is not None and self.warehouse.graph.nodes[report.node].early_cutoff
+        content = digest(held.rows, *sum(held.columns.items(), ())) if held is not None and hashed else None
+        return replace(report, same_content=False, content=content, unhashed=None if content else "a view")
 
 
 class History(Simulation):

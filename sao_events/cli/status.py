@@ -16,6 +16,7 @@ from sao_events.cli.record import Record, node_ids, opened
 from sao_events.deliveries import unmatched
 from sao_events.project import Project
 from sao_events.report import View
+from sao_events.spared import cutoff_text
 
 STATUS_EXAMPLES = """  sao-events status                     every node: what is decided, why, how old, when next
   sao-events status --json | jq '.nodes[] | select(.action == "wait")'"""
@@ -129,6 +130,8 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
         if node["failure"]:
             out.line(f"{node['name']} failed: {_first(node['failure']['message'])}", "red")
     _show_held(context, answer["sources"])
+    if answer["cutoff"]["builds"]:
+        out.line(f"early cutoff: {cutoff_text(answer['cutoff'])}")
     for lost in answer["unmatched"]:
         waits = lost["verdict"] == "waiting"
         what = f"delivery {lost['delivery']} of {lost['endpoint']} {'waits' if waits else 'is about no source'}"
@@ -187,6 +190,11 @@ def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
     if answer["held"]:
         out.line("landed, and not new", "bold")
         _show_held(context, answer["held"], "  ")
+    if answer["equal_upstream"]:
+        out.line("equal content upstream", "bold")
+        for equal in answer["equal_upstream"]:
+            times = [clock(seconds_of(equal[key]), now) for key in ("since", "at")]
+            out.line(f"  {equal['text']}: {equal['content']} of {times[0]} is that of {times[1]} [{equal['reason']}]")
     if answer["changes_upstream"]:
         out.line("other code upstream", "bold")
         for change in answer["changes_upstream"]:
@@ -225,6 +233,10 @@ def _facts(answer: Mapping[str, Any], now: float) -> list[str]:
     if answer["identity"]["why"]:
         made = "its content" if answer["kind"] == "seed" else "its own code, macros and configuration"
         found.append(f"identity: that of {made}, because {answer['identity']['why']}")
+    if cutoff := answer["cutoff"]:
+        found.append(f"early cutoff: {cutoff_text(cutoff)}")
+        if cutoff["unhashed"]:
+            found.append(f"its content is not hashed: {cutoff['unhashed']}")
     if answer["eligible_at"]:
         at = seconds_of(answer["eligible_at"])
         found.append(f"next: {clock(at, now)} (in {span(at - now)})")

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from sao_events import report
 from sao_events.deliveries import delivery_object, unmatched
 from sao_events.explain import reason_text
+from sao_events.spared import cutoff_text
 from sao_events.web.answers import Problem
 from sao_events.web.backend import Backend
 
@@ -68,6 +69,7 @@ class Page:
             now=_epoch(status["at"]),
             epoch=_epoch,
             names=known,
+            cutoff_text=cutoff_text,
         )
         return HTMLResponse(text, headers={"cache-control": "no-store"})
 
