@@ -41,6 +41,9 @@ SYNONYMS = {"INTEGER": "INT", "BOOLEAN": "BOOL"}  # of types
 
 _SPACE = " \t\r\n\f\v"
 _HINT = re.compile(r"/\*M?[!+]|--\+")
+# What ends an expression or a relation, so that an `as` behind it may be left out.
+_ENDS_VALUE = frozenset({"VAR", "IDENTIFIER", "NUMBER", "R_PAREN", "R_BRACKET", "END", "NULL", "TRUE", "FALSE"})
+_QUALIFIES_JOIN = frozenset("LEFT RIGHT FULL OUTER CROSS NATURAL ASOF POSITIONAL SEMI ANTI ANY ALL GLOBAL".split())
 _CONTINUES_TYPE = frozenset({"WITH", "WITHOUT", "VARYING", "PRECISION", "ARRAY", "UNSIGNED", "<", ".", "::", "["})
 # What may stand before the operand of `::` so that it surely ends there; before others some warehouses read on.
 _BEFORE_OPERAND = frozenset(
@@ -165,10 +168,9 @@ def _joins(words: Sequence[Word]) -> Iterator[Word]:
     """`inner join` is `join`, `left outer join` is `left join`; `!=` is `<>`."""
     keys = ["", *(word.key for word in words), ""]
     for place, word in enumerate(words, 1):
-        joins = keys[place + 1] == "JOIN"
-        if joins and (
-            keys[place] == "INNER" or (keys[place] == "OUTER" and keys[place - 1] in {"LEFT", "RIGHT", "FULL"})
-        ):
+        before, key, after = keys[place - 1 : place + 2]
+        inner = key == "INNER" and before not in _QUALIFIES_JOIN
+        if after == "JOIN" and (inner or (key == "OUTER" and before in {"LEFT", "RIGHT", "FULL"})):
             continue
         yield replace(word, text="<>") if word.kind == "NEQ" else word
 
@@ -251,7 +253,8 @@ def _functions(dialect: str) -> frozenset[str]:
 
 def _compared(words: Sequence[Word]) -> Iterator[str]:
     """The words without those that may be left out, keywords in one case unless they may be names."""
-    before, casts = "", list[bool]()  # for each parenthesis that is open, whether it is that of a cast
+    before, ended = "", False  # the word before, and whether a value or relation may end with it
+    casts = list[bool]()  # for each parenthesis that is open, whether it is that of a cast
     for word, following in pairwise([*words, Word("", "")]):
         named = before in {".", ":"} or word.kind in {"VAR", "IDENTIFIER", "NUMBER"}
         named = named or (before == "AS" and not (casts and casts[-1]))
@@ -259,8 +262,10 @@ def _compared(words: Sequence[Word]) -> Iterator[str]:
             casts.append(before.endswith("CAST"))
         elif word.text == ")" and casts:
             casts.pop()
+        optional = word.kind == "ALIAS" and ended
+        ended = word.kind in _ENDS_VALUE or word.kind.endswith("STRING") or before in {".", "::", "WITH"}
         before = word.key
-        if word.kind == "ALIAS" or (word.kind == "COMMA" and following.key in {"FROM", ""}):
+        if optional or (word.kind == "COMMA" and following.key in {"FROM", ""}):
             continue
         if (named and word.key not in SYNONYMS) or word.kind.endswith("STRING"):
             yield word.text

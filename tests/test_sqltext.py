@@ -9,6 +9,7 @@ import pytest
 
 from sao_events.sqltext import pretty, same_sql
 from tests.sql_edits import EDITS, Edit
+from tests.text_oracle import case
 
 SAME = [edit for edit in EDITS if edit.same]
 OTHER = [edit for edit in EDITS if not edit.same]
@@ -90,3 +91,24 @@ def test_laid_out_for_people() -> None:
         "  a > 1",
     ]
     assert pretty(" frobnicate ( ", "duckdb") == "frobnicate ("
+
+
+def test_what_is_said_to_be_the_same_gives_the_same_on_duckdb() -> None:
+    counts = Counter[str]()
+    assert [problem for seed in range(12) for problem in case(seed, counts)] == []
+    assert counts["compiled said to be the same"] > 10
+    assert counts["edits that change the result"] > 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("select a from t left join u on t.id = u.id", "select a from t left inner join u on t.id = u.id"),
+        ("select a from t cross join u", "select a from t cross inner join u"),
+        ("select a from t", "select as a from t"),
+        ("select a, b from t", "select a, as b from t"),
+    ],
+)
+def test_a_mistake_that_a_spelling_would_hide_is_a_change(old: str, new: str) -> None:
+    assert not same_sql(old, new, "duckdb")
+    assert not same_sql(new, old, "duckdb")
