@@ -47,6 +47,7 @@ class Builds:
         self._lock = threading.RLock()
         self._freed = threading.Condition(self._lock)
         self._asking = 0  # questions under way, and those that wait for their turn
+        self._held = 0
         self._current: tuple[str, _Hosted] | None = None
         self._loaded: _Hosted | None = None  # parsed, or being parsed, and not in force so far
         self._parsing: Path | None = None
@@ -102,15 +103,34 @@ class Builds:
         with self._lock:
             return self._current is not None and self._current[1].builder.hashes(adapter)
 
+    @property
+    def folder(self) -> Path:
+        """Where the project in force is."""
+        with self._lock:
+            return self._current[1].folder if self._current else self.config.dbt.project_dir
+
     def ready(self, project: str) -> bool:
         """Whether `project` is the one in force here, the folder that it is built from is not being read again, and its
         warehouse not taken.
         """
         with self._lock:
-            if self._current is None or self._current[0] != project:
+            if self._held or self._current is None or self._current[0] != project:
                 return False
             hosted = self._current[1]
             return hosted.folder != self._parsing and not (hosted.alone and self._asking)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is built meanwhile that is not being built now."""
+        with self._lock:
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= 1
+            if self._notify is not None:
+                self._notify()
 
     def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
         """`ports.Warehouse`, with the project in force."""

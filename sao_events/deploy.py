@@ -188,4 +188,6 @@ def with_sources(project: Project, told: Mapping[str, SourceConfig]) -> Project:
 
 
 def _told(source: Source, says: SourceConfig) -> Source:
-    return replace(source, static=source.static or says.static, view=source.view or says.view)
+    given = {"probe": says.probe, "files": says.files}
+    meta = {**source.meta, **{key: value for key, value in given.items() if value is not None}}
+    return replace(source, static=source.static or says.static, view=source.view or says.view, meta=meta)

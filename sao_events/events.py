@@ -115,7 +115,7 @@ class DataLanded(Event):
     `partial`: the loader did not come to a good end. Without `counts` it is on record and makes nothing new. What
     belongs to the load `load` is new once every source in `together` has landed under the same load id. `size` in
     bytes; `replaces`: the whole content was exchanged; `scope`: what the sender spoke of, a `table`, `schema` or
-    `connection` or `file`.
+    `connection` or `file`, or `probe` where nobody sent it: it was looked for.
     """
 
     source: str
@@ -129,6 +129,20 @@ class DataLanded(Event):
     size: int | None = None
     replaces: bool | None = None
     scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceProbed(Event):
+    """A look at a source found something else than the one before: the `value` that stands for its content is another
+    one, of data loaded at `loaded_at` where that is known; or it could not be looked at, for the reason `error`. `by`
+    says how it is looked at. Alone it makes nothing new.
+    """
+
+    source: str
+    by: str
+    value: str | None = None
+    loaded_at: float | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +286,7 @@ EVENTS: dict[str, type[Event]] = {
     for kind in (
         EngineStarted, HeadSeen, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared,
         JobRequested, JobFinished, RunStarted, RunFinished, BuildStarted, NodeBuilt, NodeFailed, BuildInterrupted,
-        TestFinished, PreviewAsked, PreviewMade,
+        TestFinished, PreviewAsked, PreviewMade, SourceProbed,
     )
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ from sao_events.state import (
     Job,
     Landed,
     NodeState,
+    Probed,
     Run,
     SourceState,
     TestState,
@@ -82,6 +83,12 @@ def _data_landed(world: World, recorded: Recorded, event: e.DataLanded) -> None:
         _hold(world, event.source, Held("empty", landed))
     elif _is_first(world, event):
         _count(world, event.source, landed)
+    if event.scope != "probe" and not world.source(event.source).sent:
+        world.sources[event.source] = replace(world.source(event.source), sent=True)
+
+
+def _source_probed(world: World, recorded: Recorded, event: e.SourceProbed) -> None:
+    world.probes[event.source] = Probed(event.by, recorded.at, event.value, event.loaded_at, event.error)
 
 
 def _is_first(world: World, event: e.DataLanded) -> bool:
@@ -136,6 +143,7 @@ def _count(world: World, source: str, landed: Landed) -> None:
         load_id=landed.load_id,
         partial=landed.partial,
         held=held,
+        sent=known.sent,
     )
 
 
@@ -328,6 +336,7 @@ _APPLY: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     e.ProjectLoaded: _project_loaded,
     e.ProjectRejected: _project_rejected,
     e.DataLanded: _data_landed,
+    e.SourceProbed: _source_probed,
     e.RelationDropped: _relation_dropped,
     e.StateCleared: _state_cleared,
     e.JobRequested: _job_requested,

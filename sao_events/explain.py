@@ -185,10 +185,19 @@ def _code_pushed(event: e.CodePushed, names: Names) -> str:
 def _data_landed(event: e.DataLanded, names: Names) -> str:
     rows = f", {event.rows} rows" if event.rows is not None else ""
     load = f", load {event.load_id}" if event.load_id is not None else ""
+    if event.scope == "probe":
+        return f"new data in {_named(event.source, names)}, seen by looking at it"
     what = "part of a load" if event.partial else "new data" if event.counts else "a load of nothing"
     only = "" if event.counts else "; it does not count as new"
     whole = f", of {listed(event.together, names)} together" if event.together else ""
     return f"{what} in {_named(event.source, names)}{load}{rows}{whole}{only}"
+
+
+def _probed(event: e.SourceProbed, names: Names) -> str:
+    name = _named(event.source, names)
+    if event.error:
+        return f"{name} cannot be looked at{_message(event.error)}"
+    return f"a look at {name} ({event.by}): {'not as before' if event.value else 'nothing there'}"
 
 
 def _cleared(event: e.StateCleared, names: Names) -> str:
@@ -235,6 +244,7 @@ _EVENTS: dict[type[Event], Callable[[Any, Names], str]] = {
     e.ProjectRejected: lambda event, names: f"project refused{_commit(event.commit)}{_message(event.error)}",
     e.CodePushed: _code_pushed,
     e.DataLanded: _data_landed,
+    e.SourceProbed: _probed,
     e.RelationDropped: lambda event, names: f"{_named(event.node, names)} is missing from the warehouse",
     e.StateCleared: _cleared,
     e.JobRequested: _job_requested,

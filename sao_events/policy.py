@@ -37,7 +37,7 @@ class Settings:
     """What an environment decides for all its nodes. `settle`, `backoff` in seconds; `default_config` is for nodes
     that declare nothing. `reuse_tests`: results of tests that stand are kept; `prove_tests`: what
     follows from other results is not run; `aggregate_tests`: several tests of a
-    node are asked in one query.
+    node are asked in one query. `probe_every`: seconds between looks at a source that has no interval of its own.
     """
 
     trigger: Literal["continuous", "jobs"] = "continuous"
@@ -50,6 +50,7 @@ class Settings:
     reuse_tests: bool = True
     prove_tests: bool = True
     aggregate_tests: bool = True
+    probe_every: float | None = None
 
 
 def read_policy(

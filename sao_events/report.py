@@ -19,9 +19,10 @@ from sao_events.difference import Texts, difference
 from sao_events.evidence import Evidence
 from sao_events.explain import Names, explain, explain_held
 from sao_events.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
-from sao_events.nodes import Node
+from sao_events.nodes import Node, Source
 from sao_events.plan import Plan, decide
 from sao_events.policy import Settings
+from sao_events.probes import Probe, age, loaded_at, probes, signal
 from sao_events.project import Project
 from sao_events.proven import said
 from sao_events.spared import changes_upstream, cutoff, cutoffs, equal_content, spared_by
@@ -31,6 +32,9 @@ __all__ = [
     "Find", "View", "builds", "event_object", "evidence_in", "failing_tests", "header", "iso", "names", "node_object",
     "plain", "plan_object", "resolve_node", "resolve_source", "run_object", "runs", "sources", "status", "why",
 ]  # fmt: skip
+
+
+SILENT = "{}: nothing tells of new data in it; what reads it is built for changes of code alone (docs/PROBES.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ def status(view: View) -> dict[str, Any]:
         "error": view.error,
         "rejected": {"commit": rejected.commit, "error": rejected.error} if rejected else None,
         "deployment": deployment(world, view.project, decisions, known, tracked=view.tracked, error=view.error),
-        "warnings": list(view.project.warnings) if view.project else [],
+        "warnings": [*(view.project.warnings if view.project else ()), *(SILENT.format(name) for name in silent(view))],
         "counts": _counts(decisions.values()),
         "next_at": iso(min((d.eligible_at for d in decisions.values() if d.eligible_at is not None), default=None)),
         "nodes": [node_object(view, name, decision, known) for name, decision in decisions.items()],
@@ -151,14 +155,47 @@ def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
 
 def sources(view: View, known: Names) -> list[dict[str, Any]]:
     """The sources with what is known of their loads; `event` is the place in the log of the last new one."""
-    found = []
+    found, asked = [], probes(view.project, view.settings.probe_every) if view.project else {}
     for source in view.project.graph.sources.values() if view.project else ():
-        state = view.world.source(source.id)
-        seen = {"version": state.version, "loaded_at": iso(state.newest), **_load(state), "event": state.event}
-        kind = {"static": source.static, "view": source.view}
+        state, probe = view.world.source(source.id), asked.get(source.id)
+        seen = {
+            "version": state.version,
+            "loaded_at": iso(loaded_at(source.id, view.world)),
+            **_load(state),
+            "event": state.event,
+        }
+        kind = {"static": source.static, "view": source.view, "signal": signal(source, probe, view.world)}
         held = _held(view.world, source.id, state.held, known) if state.held else None
-        found.append({"source": source.id, "name": source.name, **kind, **seen, "held": held})
+        more = {"held": held, "probe": _probe(view, probe), "freshness": _freshness(view, source)}
+        found.append({"source": source.id, "name": source.name, **kind, **seen, **more})
     return found
+
+
+def silent(view: View) -> list[str]:
+    """The names of the sources of which nothing tells when they have new data."""
+    if view.project is None:
+        return []
+    asked = probes(view.project, view.settings.probe_every)
+    found = view.project.graph.sources.values()
+    return [source.name for source in found if signal(source, asked.get(source.id), view.world) is None]
+
+
+def _probe(view: View, probe: Probe | None) -> dict[str, Any] | None:
+    """How a source is looked at, and what came of it; None where it is not."""
+    if probe is None or (view.world.source(probe.source).sent and not probe.told):
+        return None
+    known = view.world.probes.get(probe.source)
+    seen = {"since": iso(known.at), "loaded_at": iso(known.loaded_at), "error": known.error} if known else {}
+    return {"by": probe.by, "every": probe.every, "since": None, "loaded_at": None, "error": None, **seen}
+
+
+def _freshness(view: View, source: Source) -> dict[str, Any] | None:
+    """How old the data of a source is, by what it declares; None where it declares nothing."""
+    limits = {key: source.meta.get(key) for key in ("warn_after", "error_after")}
+    if not any(limits.values()):
+        return None
+    verdict, seconds = age(source, view.world, view.now)
+    return {"status": verdict, "age_seconds": None if seconds is None else round(seconds, 3), **limits}
 
 
 def _load(state: SourceState | Landed) -> dict[str, Any]:
@@ -211,12 +248,13 @@ def why_test(view: View, test_id: str) -> dict[str, Any]:
 def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
     """The node with its decision, the events that led to it (`because`), other code upstream and whom it touches, its
     last builds, and what is around it. `held` are the sources that it is made from, at any distance, in which something
-    landed that is not new.
+    landed that is not new; `sources` are all of them.
     """
     assert view.project is not None
     graph, known = view.project.graph, names(view.project)
     decisions = decide(graph, view.world, view.settings, view.now)
     fed = {upstream for above in graph.ancestors([node_id]) for upstream in graph.upstreams[above]}
+    behind = [it for it in sources(view, known) if it["source"] in fed]
     return {
         **header(view),
         **node_object(view, node_id, decisions[node_id], known),
@@ -227,7 +265,8 @@ def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
         "upstreams": list(graph.upstreams[node_id]),
         "readers": list(graph.readers[node_id]),
         "tests": [test_object(view, test) for test in graph.tests_of.get(node_id, ())],
-        "held": [it for it in sources(view, known) if it["held"] and it["source"] in fed],
+        "held": [it for it in behind if it["held"]],
+        "sources": behind,
     }
 
 

@@ -7,7 +7,6 @@ back from the log. Locks are taken in one order: that of the record first, then 
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -19,6 +18,7 @@ from dataclasses import replace
 from sao_events import events as e
 from sao_events.builds import Builds
 from sao_events.clock import SystemClock
+from sao_events.collector import keep_apart
 from sao_events.config import Config
 from sao_events.deliveries import may_be_news, take_up, waits
 from sao_events.deploy import Deployer, Found, tracked
@@ -27,6 +27,7 @@ from sao_events.errors import SaoError, words
 from sao_events.events import Recorded
 from sao_events.lock import StateLock
 from sao_events.ports import Clock, Draft, Incoming, Receipt, Store
+from sao_events.prober import Prober
 from sao_events.project import Project
 from sao_events.pulls import Pulls
 from sao_events.report import View, iso
@@ -80,12 +81,13 @@ class Service:
             self._open_engine()
             self.deployer = Deployer(self.config, self.dbt, self.store, self._world)
             self.deployer.on_head = self._saw_head
+            self.prober = Prober(self.dbt, self.clock, self.view, self.submit, lambda: self.dbt.folder)
             if self.config.git and self.config.previews:
                 self.pulls = Pulls(self.config, self.store, self.view, self._told)
             undo.pop_all()
         if load:
             self._load_asked.set()
-        loops = [("engine", self._run_engine), ("deployer", self._run_deployer)]
+        loops = [("engine", self._run_engine), ("deployer", self._run_deployer), ("probes", self.prober.run)]
         for name, loop in [*loops, *([("previews", self.pulls.run)] if self.pulls else [])]:
             thread = threading.Thread(target=loop, name=f"sao-{name}", daemon=True)
             self._threads.append(thread)
@@ -100,6 +102,7 @@ class Service:
         self._load_asked.set()
         try:
             self.deployer.close()
+            self.prober.close()
             if self.pulls:
                 self.pulls.close()
             self.dbt.stop_loading()
@@ -222,11 +225,13 @@ class Service:
             self._engine, self._world, self._project = engine, engine.world, engine.project
             self._fit(engine.project)
             self._changed.notify_all()
-        _keep_apart()
+        keep_apart()
 
     def _noted(self, recorded: Recorded) -> None:
         if isinstance(recorded.event, e.CodePushed):
             self._load_asked.set()
+        elif isinstance(recorded.event, e.DataLanded) and recorded.event.scope != "probe":
+            self.prober.soon(recorded.event.source)
         elif isinstance(recorded.event, e.PreviewAsked) and self.pulls:
             self.pulls.ask(recorded.event)
 
@@ -264,7 +269,7 @@ class Service:
             if engine.project is not self._project:
                 self._project = engine.project
                 self._fit(engine.project)
-                _keep_apart()
+                keep_apart()
             if engine.world.seq != before:
                 self._changed.notify_all()
             if engine.world.seq - self._checkpoint >= CHECKPOINT_EVERY:
@@ -385,16 +390,11 @@ class Service:
         now = self.clock.now()
         if found.project is not None and self._project is None:
             take_up(self.store, found.project, self.config, now)  # so that the first builds see it
-        if found.events:
-            self.submit([Draft(event, now, sender="deployer") for event in found.events]).result()
-        self.deployer.recorded(found)
+        with self.dbt.held():
+            if found.events:
+                self.submit([Draft(event, now, sender="deployer") for event in found.events]).result()
+            self.deployer.recorded(found)
+            if found.project is not None:
+                self.prober.first(found.project)
+        self.prober.soon()
         self._nudged.set()
-
-
-def _keep_apart() -> None:
-    """Take what is in memory now, a project with its state for the most part, out of the collector's rounds: over a
-    large one each takes longer than a decision. What nobody refers to any more is still freed.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()

@@ -143,6 +143,7 @@ class Held:
 class SourceState:
     """`version` counts the loads that brought new data; `newest` is the latest load time; `event` the place in the
     log of the last, of which `rows`, `load_id` and `partial` are. `held`: a later landing that made nothing new.
+    `sent`: somebody tells of its loads.
     """
 
     version: int = 0
@@ -152,6 +153,20 @@ class SourceState:
     load_id: str | None = None
     partial: bool = False
     held: Held | None = None
+    sent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What the looks at a source found last: the `value` that stands for its content since `at`, of data loaded at
+    `loaded_at`; `error`: why it could not be looked at since `at`.
+    """
+
+    by: str
+    at: float
+    value: str | None = None
+    loaded_at: float | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +252,7 @@ class Register(dict[str, State]):
 class World:
     """The folded log up to `seq`. Owned by whoever folds it: `evolve` changes it in place. `loaded`: since when
     `project` is in force, as `commit`. `incomplete`: by load, load id and source, what has landed of loads that are new
-    only as a whole.
+    only as a whole. `probes`: what looks at sources have found.
     """
 
     seq: int = 0
@@ -255,6 +270,7 @@ class World:
     jobs: dict[str, Job] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     clears_of_all: int = 0
+    probes: dict[str, Probed] = field(default_factory=dict)
 
     def snapshot(self) -> World:
         """The state as it is now, which stays so: what is folded later is not in it."""
@@ -267,6 +283,7 @@ class World:
             tests=Register(self.tests),
             jobs=dict(self.jobs),
             runs=dict(self.runs),
+            probes=dict(self.probes),
         )
 
     def watch(self) -> set[str]:

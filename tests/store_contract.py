@@ -87,6 +87,7 @@ EVENTS: st.SearchStrategy[e.Event] = st.one_of(
         st.none() | st.booleans(),
         st.none() | WORDS,
     ),
+    st.builds(e.SourceProbed, SOURCES, WORDS, st.none() | WORDS, st.none() | INSTANTS, st.none() | WORDS),
     st.builds(e.RelationDropped, NODES),
     st.builds(e.StateCleared, st.none() | some(NODES)),
     st.builds(e.JobRequested, JOBS, WORDS, INSTANTS, st.none() | some(NODES), st.booleans(), st.booleans()),

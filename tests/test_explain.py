@@ -102,6 +102,7 @@ EVENTS: dict[type[e.Event], tuple[e.Event, str]] = {
         (e.ProjectRejected("no such model\nline 2", "0123456789abcdef"), "refused at commit 0123456789: no such model"),
         (e.CodePushed("refs/heads/main", None, ("models/a.sql",)), "code changed to refs/heads/main: models/a.sql"),
         (e.DataLanded("source.p.raw.orders", "l1", None, 20), "new data in raw.orders, load l1, 20 rows"),
+        (e.SourceProbed("source.p.raw.orders", "metadata", error="locked"), "raw.orders cannot be looked at: locked"),
         (e.RelationDropped("model.p.orders"), "orders is missing"),
         (e.StateCleared(None), "state cleared of all nodes"),
         (e.JobRequested("j", "nightly", 0.0, ("model.p.orders",), False), "job nightly asks for orders, whatever"),

@@ -481,7 +481,7 @@ def test_warnings_and_errors_name_the_place(tmp_path: Path) -> None:
     assert warning == "m: meta.sao has the unknown key lasy; did you mean lazy? (models/p.yml:7)"
     body = manifest(source("s", meta={"sao": {"fresh": True}}))
     (warning,) = read_project(body, root=tmp_path).warnings
-    assert warning.startswith("raw.s: meta.sao has the unknown key fresh; known are static, view")
+    assert warning.startswith("raw.s: meta.sao has the unknown key fresh; did you mean files?")
     for sao in ({"lazy": "yes"}, {"early_cutoff": 1}, ["lazy"]):
         with pytest.raises(PolicyError, match=r"m: .*models/m\.sql"):
             read_project(manifest(model("m", config={"meta": {"sao": sao}})), root=tmp_path)

@@ -87,6 +87,7 @@ FULL = (
     e.BuildStarted("run-2", "model.c", "retry", 890.0, e.Observed("f1", clears=3, drops=4), Code("plain")),
     e.BuildInterrupted("run-2", "model.c"),
     e.RunFinished("run-2", "interrupted"),
+    e.SourceProbed("source.x", "metadata", "token"),
     e.RelationDropped("model.a"),
     e.RunStarted("run-4", {"model.a": "code_changed"}),
     e.BuildStarted("run-4", "model.a", "code_changed", 890.0, SEEN, Code("other")),

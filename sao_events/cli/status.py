@@ -130,6 +130,7 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
         if node["failure"]:
             out.line(f"{node['name']} failed: {_first(node['failure']['message'])}", "red")
     _show_held(context, answer["sources"])
+    _show_ages(context, answer["sources"])
     if answer["cutoff"]["builds"]:
         out.line(f"early cutoff: {cutoff_text(answer['cutoff'])}")
     for lost in answer["unmatched"]:
@@ -169,6 +170,18 @@ def _show_held(context: Context, sources: Iterable[Mapping[str, Any]], indent: s
             context.out.line(f"{indent}{source['name']}: {source['held']['text']}", "yellow")
 
 
+def _show_ages(context: Context, sources: Iterable[Mapping[str, Any]], indent: str = "") -> None:
+    """Sources that are older than they should be, and those that cannot be looked at."""
+    for source in sources:
+        found, probe = source["freshness"], source["probe"]
+        if found and found["status"] in ("warn", "error"):
+            limit = f"{found['status']}_after is {span(found[found['status'] + '_after'])}"
+            text = f"{source['name']}: its data is {span(found['age_seconds'])} old, {limit}"
+            context.out.line(f"{indent}{text}", "red" if found["status"] == "error" else "yellow")
+        if probe and probe["error"]:
+            context.out.line(f"{indent}{source['name']} cannot be looked at: {_first(probe['error'])}", "yellow")
+
+
 def _first(text: str | None) -> str:
     return text.strip().splitlines()[0] if text and text.strip() else ""
 
@@ -190,6 +203,7 @@ def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
     if answer["held"]:
         out.line("landed, and not new", "bold")
         _show_held(context, answer["held"], "  ")
+    _show_ages(context, answer["sources"])
     if answer["equal_upstream"]:
         out.line("equal content upstream", "bold")
         for equal in answer["equal_upstream"]:

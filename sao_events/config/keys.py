@@ -16,6 +16,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "webhooks",
         "git",
         "previews",
+        "probes",
         "sources",
     ),
     "project": ("dir", "profiles_dir", "profile", "target", "vars"),
@@ -34,5 +35,6 @@ KEYS: dict[str, tuple[str, ...]] = {
     "git": ("remote", "branch", "poll", "subdir"),
     "previews": ("token", "api", "forks", "url"),
     "previews.token": ("env", "file"),
-    "sources.*": ("static", "view"),
+    "sources.*": ("static", "view", "probe", "files"),
+    "probes": ("every",),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from sao_events.inputs.data import read_instant
 from sao_events.inputs.mapping import Named
 from sao_events.inputs.providers import PROVIDERS
 from sao_events.policy import Settings, read_policy
+from sao_events.probes import interval
 from sao_events.windows import parse_duration
 from sao_events.yamltext import Block, nearest, plain
 
@@ -62,7 +64,10 @@ class Reader:
             environment=named or made.target or "default",
             dbt=made,
             state_dir=self._path(block, "state_dir") or self._state_dir(made, path),
-            settings=self._settings(self._block(block, "decisions"), self._block(block, "tests")),
+            settings=replace(
+                self._settings(self._block(block, "decisions"), self._block(block, "tests")),
+                probe_every=self._every(self._block(block, "probes")),
+            ),
             http=self._http(self._block(block, "http")),
             data_tokens=self._secrets(self._block(block, "data"), "tokens", "data.tokens"),
             evidence=read_evidence(self._block(block, "data"), self.place),
@@ -73,6 +78,12 @@ class Reader:
             names=self._names(block),
             path=path,
         )
+
+    def _every(self, block: Block) -> float | None:
+        every = self._seconds(block, "every", 0.0) if "every" in block else None
+        if every == 0:
+            raise self._error(block, "every", "probes.every: an interval of 0 would never rest")
+        return every
 
     def _names(self, block: Block) -> tuple[Named, ...]:
         """What sources are called in the file; whether they are in the project is known once that is parsed."""
@@ -174,7 +185,18 @@ class Reader:
 
     def _source(self, block: Block) -> SourceConfig:
         block.expect(self.place, KEYS["sources.*"])
-        return SourceConfig(self._flag(block, "static"), self._flag(block, "view"))
+        static, view = self._flag(block, "static"), self._flag(block, "view")
+        return SourceConfig(static, view, self._probe(block), self._text(block, "files"))
+
+    def _probe(self, block: Block) -> bool | str | None:
+        wish = plain(block.get("probe"))
+        if wish is None or isinstance(wish, bool):
+            return wish
+        try:
+            interval(wish)
+        except PolicyError as error:
+            raise self._error(block, "probe", f"{error.message}; {error.hint}") from None
+        return str(wish)
 
     def _secrets(self, block: Block, key: str, path: str) -> tuple[Secret, ...]:
         items = block.get(key, [])

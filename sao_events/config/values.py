@@ -107,10 +107,14 @@ class PreviewConfig:
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
-    """What is not to be seen of a source: it never changes (`static`), it is a view in the warehouse (`view`)."""
+    """What is not to be seen of a source: it never changes (`static`), it is a view in the warehouse (`view`); whether
+    and how often it is looked at (`probe`: true, false or an interval), and the `files` that it is read from.
+    """
 
     static: bool = False
     view: bool = False
+    probe: bool | str | None = None
+    files: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

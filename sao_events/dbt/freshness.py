@@ -15,11 +15,12 @@ from typing import Any
 
 from sao_events.errors import PolicyError
 from sao_events.policy import Policy, read_policy
+from sao_events.probes import interval
 
 NODE_KEYS = ("lazy", "early_cutoff", "max_staleness", "timezone", "window", "quiet", "fresh_by")
 FLAGS = dict.fromkeys(("lazy", "static", "view", "reuse", "proof", "aggregate")) | {"early_cutoff": "auto"}
 PERIODS = ("second", "minute", "hour", "day", "week")
-SOURCE_KEYS = ("static", "view")
+SOURCE_KEYS = ("static", "view", "probe", "files")
 TEST_KEYS = ("reuse", "proof", "aggregate")
 
 
@@ -99,9 +100,20 @@ def sao_keys(thing: Mapping[str, Any], keys: tuple[str, ...], root: Path | None)
         elif key in FLAGS and not (isinstance(value, bool) or (value and value == FLAGS[key])):
             where, more = place(thing, str(key), root), f", {FLAGS[key]}" if FLAGS[key] else ""
             raise PolicyError(f"{name}: meta.sao.{key} must be true{more} or false, not {value!r} ({where})")
+        elif key == "probe" and not isinstance(value, bool):
+            found[key] = _interval(thing, value, root)
         else:
             found[key] = value
     return found, warnings
+
+
+def _interval(thing: Mapping[str, Any], value: Any, root: Path | None) -> str:
+    try:
+        interval(value)
+    except PolicyError as error:
+        where = place(thing, "probe", root)
+        raise PolicyError(f"{label(thing)}: meta.sao.{error.message} ({where})", hint=error.hint) from None
+    return str(value)
 
 
 def label(thing: Mapping[str, Any]) -> str:

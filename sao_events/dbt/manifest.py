@@ -23,6 +23,8 @@ from sao_events.project import Project
 BUILT = frozenset({"model", "seed", "snapshot"})
 SCHEMA = 12
 SOURCE_META = ("database", "schema", "identifier", "loaded_at_field", "loaded_at_query")
+AGES = ("warn_after", "error_after")
+SECONDS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -122,6 +124,12 @@ def _source(thing: Mapping[str, Any], root: Path | None, warnings: list[str]) ->
     warnings.extend(problems)
     config = thing.get("config") or {}
     meta = {key: value for key in SOURCE_META if (value := thing.get(key) or config.get(key))}
+    meta |= _freshness(thing.get("freshness") or config.get("freshness") or {})
+    meta |= {key: sao[key] for key in ("probe", "files") if key in sao}
+    if where := (config.get("meta") or thing.get("meta") or {}).get("external_location") or config.get(
+        "external_location"
+    ):
+        meta["external_location"] = where
     return Source(
         thing["unique_id"],
         label(thing),
@@ -130,6 +138,16 @@ def _source(thing: Mapping[str, Any], root: Path | None, warnings: list[str]) ->
         relation=thing.get("relation_name"),
         meta=meta,
     )
+
+
+def _freshness(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The `filter` of a source's freshness, and its ages in seconds."""
+    found = {"filter": block["filter"]} if block.get("filter") else {}
+    for key in AGES:
+        age = block.get(key) or {}
+        if age.get("count") is not None and age.get("period") in SECONDS:
+            found[key] = float(age["count"]) * SECONDS[age["period"]]
+    return found
 
 
 def _node(
