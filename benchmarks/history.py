@@ -2,7 +2,7 @@
 
     python benchmarks/history.py PATH_OF_A_GIT_REPOSITORY [--subdir DIR] [--commits 50] [--packages DIR ...] [--show]
 
-Each commit on the first line of parents that touches the folder is laid out in a temporary one, parsed with dbt on
+Each commit on the first line of parents that touches a file of dbt's kinds in DIR is laid out, parsed with dbt on
 DuckDB (nothing is built) and compared with the one before. The packages that a project names are not downloaded: those
 given, folders with a dbt_project.yml each, take their place. What does not parse here is counted and left out. Prints
 one line for each model on which the three differ, with --show what of its inputs differs, and the totals.
@@ -35,6 +35,7 @@ from sao_events.store.memory import MemoryStore
 from tests.imported_dbt import ImportedDbt
 
 KINDS = ("model", "snapshot", "seed")
+ENDS = ("sql", "yml", "yaml", "csv", "py")
 
 
 def main() -> None:
@@ -67,7 +68,8 @@ class Replay:
     def lines(self, most: int, packages: list[Path]) -> Iterator[str]:
         """One line for each model on which the three do not agree, and each commit that cannot be read."""
         before = None
-        commits = git(self.repository, "rev-list", "--first-parent", "--reverse", "HEAD", "--", self.subdir).split()
+        matching = [f":(glob){self.subdir.strip('/')}/**/*.{end}".replace("(glob)./", "(glob)") for end in ENDS]
+        commits = git(self.repository, "rev-list", "--first-parent", "--reverse", "HEAD", "--", *matching).split()
         for package in packages:  # where dbt looks for them unless told otherwise
             shutil.copytree(package, self.root / "dbt_packages" / package.name)
         settings = DbtSettings(self.root, self.folder / "state", self.folder / "profiles")

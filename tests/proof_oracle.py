@@ -1,6 +1,8 @@
-"""Whether what is called proven is true: random queries over random data on DuckDB, against dbt's own test queries.
+"""Whether what is called proven is true: random queries over random data, against dbt's own test queries.
 
-    python -m tests.proof_oracle CASES [SEED]
+    python -m tests.proof_oracle CASES [SEED] [--postgres]
+
+On DuckDB, or on a PostgreSQL of its own, which refuses more of the queries.
 
 For each output and each kind of test: where the claims that a proof asks for hold on the data, the test of the result
 must pass. Prints the seed of what does not, and how often something was proven.
@@ -8,15 +10,21 @@ must pass. Prints the seed of what does not, and how often something was proven.
 
 from __future__ import annotations
 
+import argparse
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
 
 import duckdb
 
 from sao_events.claims import Claim
 from sao_events.proof import needs, shape_of
+from tests.oracle import postgres
+from tests.oracle.postgres import PostgresServer
 
 TABLES = {
     "a": {"id": "integer", "k": "integer", "v": "varchar", "s": "varchar", "d": "date", "x": "double"},
@@ -42,24 +50,64 @@ DATA = {
 }
 
 
-def failures(connection: duckdb.DuckDBPyConnection, claim: Claim) -> int:
+class Duck:
+    """DuckDB in memory."""
+
+    adapter = "duckdb"
+    refusals: tuple[type[Exception], ...] = (duckdb.Error,)
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect()
+
+    def clear(self) -> None:
+        """Begin anew, without tables."""
+        self._connection.close()
+        self._connection = duckdb.connect()
+
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a statement."""
+        return self._connection.execute(statement).fetchall()
+
+
+class Postgres:
+    """A database of PostgreSQL."""
+
+    adapter = "postgres"
+
+    def __init__(self, server: PostgresServer) -> None:
+        import psycopg2
+
+        self.refusals: tuple[type[Exception], ...] = (psycopg2.Error,)
+        self._cursor = server.connect().cursor()
+        self._cursor.execute("set statement_timeout = 20000")
+
+    def clear(self) -> None:
+        """Begin anew, without tables."""
+        self._cursor.execute("drop schema public cascade; create schema public")
+
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a statement."""
+        self._cursor.execute(re.sub(r"\bdouble\b", "double precision", statement))
+        return self._cursor.fetchall() if self._cursor.description else []
+
+
+def failures(database: Duck | Postgres, claim: Claim) -> int:
     """How many failures dbt's test of the claim counts; -1 where it ends in an error."""
     column, relation = claim.column, claim.relation
     query = {
         "not_null": f"select {column} from {relation} where {column} is null",
         "unique": f"select {column} from {relation} where {column} is not null group by {column} having count(*) > 1",
-        "accepted_values": f"select * from (select {column} as f, count(*) from {relation} group by {column}) "
+        "accepted_values": f"select * from (select {column} as f, count(*) from {relation} group by {column}) v "
         f"where f not in ({', '.join(claim.values) or 'null'})",
         "relationships": f"with child as (select {column} as f from {relation} where {column} is not null), "
         f"parent as (select {claim.field} as t from {claim.to}) "
         "select f from child left join parent on f = t where t is null",
     }[claim.kind]
     try:
-        found = connection.execute(f"select count(*) from ({query})").fetchone()
-    except duckdb.ConversionException:  # the values are of another type than the column
+        [(found,)] = database.run(f"select count(*) from ({query}) failed")
+    except database.refusals:  # the values are of another type than the column
         return -1
-    assert found is not None
-    return int(found[0])
+    return int(found)
 
 
 class Maker:
@@ -319,17 +367,17 @@ def kind_fits(one: str, other: str) -> bool:
     return one == other or {one, other} <= numbers or {one, other} == {"integer", "varchar"}
 
 
-def case(seed: int, counts: Counter[str]) -> list[str]:
+def case(seed: int, counts: Counter[str], database: Duck | Postgres | None = None) -> list[str]:
     """One random case; what was called proven and is not true."""
-    maker = Maker(seed)
-    connection = duckdb.connect()
+    maker, database = Maker(seed), database or Duck()
+    database.clear()
     for name, columns in TABLES.items():
         for statement in maker.table(name, columns):
-            connection.execute(statement)
+            database.run(statement)
     text, outputs = maker.query(maker.random.choice((0, 1, 2, 3)))
     try:
-        connection.execute(f"create table result as {text}")
-    except duckdb.Error:
+        database.run(f"create table result as {text}")
+    except database.refusals:
         counts["refused"] += 1
         return []
     counts["queries"] += 1
@@ -338,12 +386,12 @@ def case(seed: int, counts: Counter[str]) -> list[str]:
     found = []
     for column in outputs:
         for claim in claims(column):
-            options = needs(claim, shape_of(text, "duckdb", known.get), "duckdb")
+            options = needs(claim, shape_of(text, database.adapter, known.get), database.adapter)
             counts[f"{claim.kind} possible"] += bool(options)
             for option in options:
-                if all(failures(connection, premise) == 0 for premise in option):
+                if all(failures(database, premise) == 0 for premise in option):
                     counts[f"{claim.kind} proven"] += 1
-                    if wrong := failures(connection, claim):
+                    if wrong := failures(database, claim):
                         found.append(f"seed {seed}: {claim} has {wrong} failures, from {sorted(option)}\n  {text}")
     return found
 
@@ -360,11 +408,12 @@ def claims(column: str) -> list[Claim]:
     ]
 
 
-def main(cases: int, seed: int) -> int:
+def main(cases: int, seed: int, server: PostgresServer | None = None) -> int:
     """Run that many cases; the number of violations."""
+    database = Postgres(server) if server else Duck()
     counts, wrong = Counter[str](), 0
     for number in range(seed, seed + cases):
-        for problem in case(number, counts):
+        for problem in case(number, counts, database):
             wrong += 1
             print(problem)
     print(f"seeds {seed} to {seed + cases - 1}: {wrong} violations; {dict(sorted(counts.items()))}")
@@ -372,4 +421,10 @@ def main(cases: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(10**6)) else 0)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("cases", type=int)
+    parser.add_argument("seed", type=int, nargs="?", default=random.randrange(10**6))
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL of its own; else on DuckDB")
+    options = parser.parse_args()
+    with postgres.server() if options.postgres else nullcontext() as started:
+        sys.exit(1 if main(options.cases, options.seed, started) else 0)

@@ -1,14 +1,16 @@
 """Whether tests come out as by plain `dbt test`: random projects with nulls, duplicates and orphans in their data.
 
-    python -m tests.testing_oracle CASES [SEED]
+    python -m tests.testing_oracle CASES [SEED] [--postgres]
 
-A project has tables of planted values and models on them, and each column its tests. The service builds and tests it,
-twice, with other data the second time; reused, proven and asked together, every result must have the status and the
-number of failures that plain dbt finds in the same warehouse. A case is one result. Seeds are printed.
+A project has tables of planted values and models on them, and each column its tests. The service builds and tests it on
+DuckDB, or on a PostgreSQL of its own, twice, with other data the second time; reused, proven and asked together, every
+result must have the status and the number of failures that plain dbt finds in the same warehouse. A case is one result.
+Seeds are printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -17,11 +19,14 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sao_events.dbt import DbtSettings
 from tests.dbt_projects import write_project
+from tests.oracle import postgres
+from tests.oracle.postgres import PostgresServer
 
 KINDS = ("integer", "varchar", "date", "double")
 VALUES = {
@@ -36,8 +41,8 @@ WARN = {"severity": "warn"}
 class Maker:
     """A random project, whose data can be changed."""
 
-    def __init__(self, rng: random.Random, models: int, derived: int = 0) -> None:
-        self.rng = rng
+    def __init__(self, rng: random.Random, models: int, derived: int = 0, *, postgres: bool = False) -> None:
+        self.rng, self.postgres = rng, postgres
         self.columns: dict[str, dict[str, str]] = {}
         self.files: dict[str, str] = {}
         self.clean: set[tuple[str, str]] = set()  # columns that stay unique and full
@@ -69,6 +74,8 @@ class Maker:
             sql = f"select {typed} from (values {listed}) r({', '.join(kinds)})"
         else:
             sql = f"select {', '.join(f'cast(null as {k}) as {c}' for c, k in kinds.items())} where false"
+        if self.postgres:
+            sql = re.sub(r"\bdouble\b", "double precision", sql)
         self.files[f"models/{name}.sql"] = f"{{{{ config(materialized='table') }}}} {sql}"
 
     def _describe(self, name: str, failing: str) -> None:
@@ -153,15 +160,24 @@ def random_project(rng: random.Random, models: int) -> dict[str, str]:
     return Maker(rng, models).files
 
 
-def compare(seed: int, folder: Path, counts: Counter[str]) -> list[str]:
+def compare(seed: int, folder: Path, counts: Counter[str], server: PostgresServer | None = None) -> list[str]:
     """One project, built and tested twice; the results that are not dbt's."""
-    maker = Maker(random.Random(seed), models=3, derived=5)
-    write_project(folder, maker.files)
+    maker = Maker(random.Random(seed), models=3, derived=5, postgres=server is not None)
+    write_project(folder, maker.files | (_profile(seed, server) if server else {}))
     problems = _round(seed, folder, counts)
     for name in maker.rng.sample(maker.base, 2):
         maker.plant(name)
         (folder / f"models/{name}.sql").write_text(maker.files[f"models/{name}.sql"], encoding="utf-8")
     return problems + _round(seed, folder, counts)
+
+
+def _profile(seed: int, server: PostgresServer) -> dict[str, str]:
+    name = f"seed_{seed}"
+    with closing(server.connect()) as connection:
+        connection.cursor().execute(f"create database {name}")
+    output = {"type": "postgres", "host": server.host, "port": server.port, "user": "postgres", "password": ""}
+    output |= {"dbname": name, "schema": "public", "threads": 2}
+    return {"profiles.yml": json.dumps({"tiny": {"target": "dev", "outputs": {"dev": output}}})}
 
 
 def _round(seed: int, folder: Path, counts: Counter[str]) -> list[str]:
@@ -193,12 +209,12 @@ def _run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
-def main(cases: int, seed: int) -> int:
+def main(cases: int, seed: int, server: PostgresServer | None = None) -> int:
     """Projects until there were that many cases; the number of results that differ."""
     counts, wrong, first = Counter[str](), 0, seed
     while counts["run"] + counts["reused"] + counts["proven"] < cases:
         with tempfile.TemporaryDirectory() as folder:
-            for problem in compare(seed, Path(folder), counts):
+            for problem in compare(seed, Path(folder), counts, server):
                 wrong += 1
                 print(problem)
         seed += 1
@@ -207,4 +223,10 @@ def main(cases: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(10**6)) else 0)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("cases", type=int)
+    parser.add_argument("seed", type=int, nargs="?", default=random.randrange(10**6))
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL of its own; else on DuckDB")
+    options = parser.parse_args()
+    with postgres.server() if options.postgres else nullcontext() as started:
+        sys.exit(1 if main(options.cases, options.seed, started) else 0)
