@@ -40,6 +40,7 @@ USER_FUNCTIONS_BY_CASE = frozenset({"bigquery"})
 SYNONYMS = {"INTEGER": "INT", "BOOLEAN": "BOOL"}  # of types
 
 _SPACE = " \t\r\n\f\v"
+_OPERATORS, _COMMENTS = frozenset("+-*/<>=~!@#%^&|`?:"), frozenset("-/#")
 _HINT = re.compile(r"/\*M?[!+]|--\+")
 # What ends an expression or a relation, so that an `as` behind it may be left out.
 _ENDS_VALUE = frozenset({"VAR", "IDENTIFIER", "NUMBER", "R_PAREN", "R_BRACKET", "END", "NULL", "TRUE", "FALSE"})
@@ -130,7 +131,10 @@ def _words(text: str, adapter: str, dialect: str) -> list[Word]:
     if re.search(r"""\\['"`]""", text):
         raise _Doubt
     for token in Dialect.get_or_raise(dialect).tokenize(text):
-        _check_gap(text[end : token.start], adapter)
+        gap = text[end : token.start]
+        if found and found[-1].text[-1] in _OPERATORS and gap[:1] in _COMMENTS:
+            raise _Doubt  # `::-- x` is a comment to some and an operator to others
+        _check_gap(gap, adapter)
         apart = token.start > end
         end = token.end + 1
         found.append(Word(text[token.start : end], token.token_type.name, apart))

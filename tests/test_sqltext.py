@@ -107,6 +107,7 @@ def test_what_is_said_to_be_the_same_gives_the_same_on_duckdb() -> None:
         ("select a from t cross join u", "select a from t cross inner join u"),
         ("select a from t", "select as a from t"),
         ("select a, b from t", "select a, as b from t"),
+        ("select a::bigint from t", "select a::-- one\nbigint from t"),
     ],
 )
 def test_a_mistake_that_a_spelling_would_hide_is_a_change(old: str, new: str) -> None:
