@@ -132,6 +132,11 @@ class Builds:
             if self._notify is not None:
                 self._notify()
 
+    def in_force(self, project: str) -> bool:
+        """Whether `project` is the one that is asked about."""
+        with self._lock:
+            return self._current is not None and self._current[0] == project
+
     def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
         """`ports.Warehouse`, with the project in force."""
         with self._turn() as hosted:

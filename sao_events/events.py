@@ -153,6 +153,13 @@ class RelationDropped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RelationsSeen(Event):
+    """The relations of `nodes`, which had been built because they were missing, were seen in the warehouse."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StateCleared(Event):
     """The recorded state of `nodes` is to be forgotten; None means of all."""
 
@@ -284,6 +291,7 @@ class TestFinished(Event):
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
+        RelationsSeen,
         EngineStarted, HeadSeen, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared,
         JobRequested, JobFinished, RunStarted, RunFinished, BuildStarted, NodeBuilt, NodeFailed, BuildInterrupted,
         TestFinished, PreviewAsked, PreviewMade, SourceProbed,

@@ -153,6 +153,13 @@ def _relation_dropped(world: World, recorded: Recorded, event: e.RelationDropped
     world.nodes[event.node] = replace(state, hashed=unknown(state.hashed))
 
 
+def _relations_seen(world: World, recorded: Recorded, event: e.RelationsSeen) -> None:
+    for name in event.nodes:
+        if name in world.nodes:
+            state = world.nodes[name]
+            world.nodes[name] = replace(state, seen=state.builds)
+
+
 def _drop(world: World, node: str) -> None:
     state = world.node(node)
     world.nodes[node] = replace(state, drops=state.drops + 1)
@@ -331,6 +338,7 @@ def _failed_by_test(state: NodeState, recorded: Recorded, event: e.TestFinished)
 
 
 _APPLY: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
+    e.RelationsSeen: _relations_seen,
     e.EngineStarted: _engine_started,
     e.HeadSeen: _head_seen,
     e.ProjectLoaded: _project_loaded,

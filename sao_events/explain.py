@@ -236,6 +236,7 @@ def _loaded(event: e.ProjectLoaded, names: Names) -> str:
 
 
 _EVENTS: dict[type[Event], Callable[[Any, Names], str]] = {
+    e.RelationsSeen: lambda event, names: f"{listed(event.nodes, names)} seen in the warehouse again",
     e.EngineStarted: lambda event, names: "the service started",
     e.HeadSeen: _head_seen,
     e.PreviewAsked: lambda event, names: f"preview of request {event.number} asked for{_commit(event.commit)}",

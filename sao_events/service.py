@@ -26,6 +26,7 @@ from sao_events.engine import Engine
 from sao_events.errors import SaoError, words
 from sao_events.events import Recorded
 from sao_events.lock import StateLock
+from sao_events.looks import Judge, Looks, Relations
 from sao_events.ports import Clock, Draft, Incoming, Receipt, Store
 from sao_events.prober import Prober
 from sao_events.project import Project
@@ -33,7 +34,7 @@ from sao_events.pulls import Pulls
 from sao_events.report import View, iso
 from sao_events.state import Head, World
 from sao_events.store import open_store
-from sao_events.store.checkpoint import load_world, save_world
+from sao_events.store.checkpoint import load_world, try_save
 
 LOG = logging.getLogger("sao_events")
 # Seconds: how soon an event is noticed that another process appends; pauses after an error, which double; what builds
@@ -43,9 +44,7 @@ CHECKPOINT_EVERY = 5_000
 
 
 class Service:
-    """One environment under one lock. `start` returns once the engine runs; the project may still be loading
-    (`ready`).
-    """
+    """One environment under one lock. `start` returns once the engine runs; `ready`: a project is in force too."""
 
     def __init__(self, config: Config, *, clock: Clock | None = None, continuous: bool = True) -> None:
         self.config = config
@@ -82,13 +81,14 @@ class Service:
             self.deployer = Deployer(self.config, self.dbt, self.store, self._world)
             self.deployer.on_head = self._saw_head
             self.prober = Prober(self.dbt, self.clock, self.view, self.submit, lambda: self.dbt.folder)
+            self.looks = Looks([Relations(self.config.relations)], self.dbt, self.clock, self.view, self._concluded)
             if self.config.git and self.config.previews:
                 self.pulls = Pulls(self.config, self.store, self.view, self._told)
             undo.pop_all()
         if load:
             self._load_asked.set()
         loops = [("engine", self._run_engine), ("deployer", self._run_deployer), ("probes", self.prober.run)]
-        for name, loop in [*loops, *([("previews", self.pulls.run)] if self.pulls else [])]:
+        for name, loop in [*loops, ("looks", self.looks.run), *([("previews", self.pulls.run)] if self.pulls else [])]:
             thread = threading.Thread(target=loop, name=f"sao-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -107,29 +107,24 @@ class Service:
                 self.pulls.close()
             self.dbt.stop_loading()
             self._threads[0].join(self.config.dbt.grace + 2 * SLACK)
+            self.looks.close()
             self.dbt.close()
             for thread in self._threads:
                 thread.join(SLACK)
             if self._saving.is_alive():
                 self._saving.join()
             with self._changed:
-                self._save(self._world)
+                try_save(self.store, self._world)
                 self._changed.notify_all()
             self.store.close()
         finally:  # also when somebody will not wait
             self.lock.release()
 
-    def _save(self, world: World) -> None:
-        try:
-            save_world(self.store, world)
-        except SaoError as error:
-            LOG.warning("no checkpoint was written, the next start takes longer: %s", error)
-
     def _save_beside(self, world: World) -> None:
         """Write a checkpoint while the engine goes on."""
         if not self._saving.is_alive():
             self._checkpoint = world.seq
-            self._saving = threading.Thread(target=self._save, args=(world.snapshot(),), name="sao-save", daemon=True)
+            self._saving = threading.Thread(target=try_save, args=(self.store, world.snapshot()), daemon=True)
             self._saving.start()
 
     # For readers and senders
@@ -238,6 +233,11 @@ class Service:
     def _told(self, event: e.Event) -> None:
         if not self._stopping.is_set():
             self.submit([Draft(event, self.clock.now(), sender="previews")]).result()
+
+    def _concluded(self, judge: Judge) -> None:  # the record stays as it is until that is added
+        with self._changed:
+            if self._engine is not None and self._project is not None and not self._stopping.is_set():
+                self.store.append(judge(self._project, self._world))
 
     def _run_engine(self) -> None:
         pause = HEAL_LEAST

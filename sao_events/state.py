@@ -80,8 +80,9 @@ class NodeState:
     """All that is on record for a node.
 
     `version` is the data version, `builds` counts successful builds, `clears` and `drops` count how often it was
-    cleared and seen missing. `code` is what readers see of its last build, `built_code` what it was built with (they
-    differ after a build that left the content as it was). `running` is the attempt under way, `last` the latest
+    cleared and seen missing, `seen` the builds after which its relation was seen to be there. `code` is what readers
+    see of its last build, `built_code` what it was built with (they differ after one that left the content as it was).
+    `running` is the attempt under way, `last` the latest
     attempt. `interrupted`: an attempt was lost since the last successful build, and other rows may stand unrecorded;
     `doubtful`: written by other code than `built_code`. `columns` are those of the relation, with their types.
     `spared`: the instant at which it would have been built, had an upstream not been left with equal content.
@@ -91,6 +92,7 @@ class NodeState:
     builds: int = 0
     clears: int = 0
     drops: int = 0
+    seen: int = 0
     code: Code | None = None
     built_code: Code | None = None
     baseline: Baseline | None = None

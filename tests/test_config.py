@@ -308,6 +308,7 @@ def test_the_page_tells_the_true_defaults(project: Path) -> None:
         "http": ("host", "port", "body_limit"),
         "dbt": ("runner", "grace"),
         "tests": ("reuse", "proof", "aggregate"),
+        "relations": ("every",),
         "decisions": ("trigger", "code_changes", "settle", "max_concurrent_runs"),
     }
     lines = [
@@ -317,6 +318,7 @@ def test_the_page_tells_the_true_defaults(project: Path) -> None:
     text = "".join(lines)
     given, default = read(project, text), load_config(None, project, {})
     assert (given.http, given.dbt, given.settings) == (default.http, default.dbt, default.settings)
+    assert given.relations == default.relations
     assert rows["decisions.retries.attempts"] == "2"
     assert rows["decisions.retries.backoff"] == "1m"
 

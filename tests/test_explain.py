@@ -91,6 +91,7 @@ def test_long_lists_are_cut_and_counted() -> None:
 EVENTS: dict[type[e.Event], tuple[e.Event, str]] = {
     type(event): (event, words)
     for event, words in (
+        (e.RelationsSeen(("model.p.orders",)), "orders seen in the warehouse again"),
         (e.EngineStarted(), "started"),
         (e.PreviewAsked(7, "0123456789abcdef"), "preview of request 7 asked for at commit 0123456789"),
         (

@@ -89,6 +89,7 @@ FULL = (
     e.RunFinished("run-2", "interrupted"),
     e.SourceProbed("source.x", "metadata", "token"),
     e.RelationDropped("model.a"),
+    e.RelationsSeen(("model.a",)),
     e.RunStarted("run-4", {"model.a": "code_changed"}),
     e.BuildStarted("run-4", "model.a", "code_changed", 890.0, SEEN, Code("other")),
     e.BuildInterrupted("run-4", "model.a"),

@@ -91,6 +91,7 @@ def _here(context: Context, service: Service, job: JobRequested, asked: bool = F
     followed = Followed.begin(service.store, job.job, context.config, context.out.aside)
     try:
         _await_project(service)
+        service.looks.look()
         if not asked:
             _append(service.store, job, context)
         while not followed.look():
@@ -105,7 +106,7 @@ def _here(context: Context, service: Service, job: JobRequested, asked: bool = F
 
 
 def _await_project(service: Service) -> None:
-    while not service.loads:
+    while not (service.loads and (service.ready or service.load_error or service.error)):
         service.wait_change(2**62, POLL)
         if not service.healthy:
             raise SaoError("the service did not come up", hint="SAO_DEBUG=1 shows more")

@@ -68,6 +68,7 @@ class Reader:
                 self._settings(self._block(block, "decisions"), self._block(block, "tests")),
                 probe_every=self._every(self._block(block, "probes")),
             ),
+            relations=self._seconds(self._block(block, "relations"), "every", 300.0),
             http=self._http(self._block(block, "http")),
             data_tokens=self._secrets(self._block(block, "data"), "tokens", "data.tokens"),
             evidence=read_evidence(self._block(block, "data"), self.place),

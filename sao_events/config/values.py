@@ -119,8 +119,8 @@ class SourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that one environment is told. `names` are what loads and rules call sources; `path` is the file it was
-    read from, where there was one.
+    """Everything that one environment is told. `relations`: seconds between two looks at whether relations are there
+    (0: none). `names` are what loads and rules call sources; `path` is the file it was read from, where there was one.
     """
 
     environment: str
@@ -130,6 +130,7 @@ class Config:
     http: HttpConfig = HttpConfig()
     data_tokens: tuple[Secret, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
+    relations: float = 300.0
     webhooks: Mapping[str, WebhookConfig] = field(default_factory=dict)
     git: GitConfig | None = None
     previews: PreviewConfig | None = None

@@ -6,6 +6,7 @@ The JSON follows the fields of the state's dataclasses. Codes and observations, 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
@@ -16,12 +17,14 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from sao_events import __version__, events, lineage, state
 from sao_events import evolve as folding
+from sao_events.errors import SaoError
 from sao_events.events import Observed
 from sao_events.evolve import evolve
 from sao_events.lineage import Code, digest
 from sao_events.ports import Store
 from sao_events.state import World
 
+LOG = logging.getLogger("sao_events")
 _PAGE = 500  # events at a time: with more, the garbage collector walks the page again and again
 
 
@@ -41,6 +44,14 @@ def catch_up(store: Store, world: World) -> World:
 def save_world(store: Store, world: World) -> None:
     """Keep `world` as the store's checkpoint."""
     store.put_checkpoint(world.seq, world_to_bytes(world))
+
+
+def try_save(store: Store, world: World) -> None:
+    """`save_world`, where that can be done; the service's log is told where not."""
+    try:
+        save_world(store, world)
+    except SaoError as error:
+        LOG.warning("no checkpoint was written, the next start takes longer: %s", error)
 
 
 def _from_checkpoint(store: Store) -> World | None:
