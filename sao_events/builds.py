@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sao_events.config import Config
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.errors import DbtError
+from sao_events.explain import listed
 from sao_events.identity import Rendered
 from sao_events.ports import Answer, Piece, PieceEnded, Report
 from sao_events.project import Project
@@ -69,7 +70,7 @@ class Builds:
         try:
             project = hosted.builder.load(self.config.settings.default_config).project
             hosted.alone = project.adapter == "duckdb"
-            return project
+            return _without_hashes(project, hosted.builder)
         except BaseException:
             with self._lock:
                 self._let_go(hosted)
@@ -262,6 +263,18 @@ class Builds:
 
     def _open(self, folder: Path) -> DbtBuilder:
         return open_builder(dbt_settings(self.config, folder), keep_fd=self._keep_fd, notify=self._notify)
+
+
+def _without_hashes(project: Project, builder: DbtBuilder) -> Project:
+    """The project, warned of an early cutoff that cannot be had here."""
+    asked = [node.name for node in project.graph.nodes.values() if node.early_cutoff and not node.transparent]
+    if not asked or builder.hashes(project.adapter):
+        return project
+    told = (
+        f"early_cutoff is set for {listed(asked, {})}, and content is only hashed by the warm runner, on DuckDB and "
+        "PostgreSQL: readers are built as without it"
+    )
+    return replace(project, warnings=(*project.warnings, told))
 
 
 def dbt_settings(config: Config, folder: Path | None = None) -> DbtSettings:

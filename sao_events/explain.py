@@ -219,6 +219,11 @@ def _build_started(event: e.BuildStarted, names: Names) -> str:
     return f"{_named(event.node, names)} is being built: {reason_text(event.reason)}"
 
 
+def _built(event: e.NodeBuilt, names: Names) -> str:
+    equal = ", with the content that it had" if event.same_content else ""
+    return f"{_named(event.node, names)} built in {event.seconds:.1f} s{equal}"
+
+
 def _head_seen(event: e.HeadSeen, names: Names) -> str:
     branch = event.ref.removeprefix("refs/heads/") if event.ref else "the branch"
     return f"{branch} is{_commit(event.commit)}" if event.commit else f"{branch} cannot be asked{_message(event.error)}"
@@ -253,7 +258,7 @@ _EVENTS: dict[type[Event], Callable[[Any, Names], str]] = {
     e.RunStarted: _run_started,
     e.RunFinished: lambda event, names: f"run {event.run}: {event.status}{_message(event.message)}",
     e.BuildStarted: _build_started,
-    e.NodeBuilt: lambda event, names: f"{_named(event.node, names)} built in {event.seconds:.1f} s",
+    e.NodeBuilt: _built,
     e.NodeFailed: lambda event, names: f"{_named(event.node, names)} failed{_message(event.message)}",
     e.BuildInterrupted: lambda event, names: f"{_named(event.node, names)} interrupted",
     e.TestFinished: lambda event, names: (

@@ -12,10 +12,13 @@ from typing import Any
 import duckdb
 import pytest
 
+from sao_events.builds import Builds
+from sao_events.config import load_config
 from sao_events.dbt import DbtSettings, open_builder
 from sao_events.ports import NodeEnded
 from tests.dbt_projects import write_project
 from tests.oracle.postgres import PostgresServer, missing, server
+from tests.processes import configure
 from tests.test_cli_dbt import answer, brief
 from tests.test_runners import Bench
 from tests.test_warehouse import PROFILE
@@ -123,6 +126,16 @@ def test_a_hash_that_takes_too_long_is_given_up_and_the_build_stands(things: Thi
     assert things.built("plain")["plain"].content
 
 
+def test_the_subprocess_runner_hashes_nothing_and_says_so(tmp_path: Path) -> None:
+    text = "{{ config(materialized='table', meta={'sao': {'early_cutoff': true}}) }} select 1 as id"
+    root = write_project(tmp_path, {"models/one.sql": text, "models/two.sql": "select * from {{ ref('one') }}"})
+    configure(root, "dbt: {runner: subprocess}\n")
+    builds = Builds(load_config(root / "sao.yml", root, {}))
+    with closing(builds):
+        [warning] = builds.load(root).warnings
+    assert warning.startswith("early_cutoff is set for one, and content is only hashed by the warm runner")
+
+
 def test_a_service_leaves_the_readers_of_equal_content_alone(tmp_path: Path) -> None:
     cutoff = "{{ config(materialized='table', meta={'sao': {'early_cutoff': true}}) }} "
     text = cutoff + "select distinct label from {{ source('raw', 'things') }}"
@@ -133,13 +146,16 @@ def test_a_service_leaves_the_readers_of_equal_content_alone(tmp_path: Path) -> 
     def run(*sql: str) -> dict[str, tuple[Any, ...]]:
         with duckdb.connect(str(root / "warehouse.duckdb")) as connection:
             connection.execute("; ".join(sql))
-        return brief(answer(root, "run"), "status")
+        return brief(answer(root, "run"), "reason", "status")
 
     labels, mart = "model.tiny.labels", "model.tiny.reader"
     run("create schema raw", "create table raw.things as select 1 as id, 'a' as label")
     answer(root, "emit", "data", "raw.things")
-    assert run("insert into raw.things values (2, 'a')") == {labels: ("success",), mart: ("reused",)}
+    equal = ("no_new_data", "reused")
+    assert run("insert into raw.things values (2, 'a')") == {labels: ("new_data", "success"), mart: equal}
     (root / "models/labels.sql").write_text(text.replace("distinct label", "label") + " group by label")
-    assert run("select 1") == {labels: ("success",), mart: ("reused",)}
+    assert run("select 1") == {labels: ("code_changed", "success"), mart: equal}
     (root / "models/labels.sql").write_text(text.replace("distinct label", "distinct upper(label) as label"))
-    assert run("select 1") == {labels: ("success",), mart: ("success",)}
+    assert run("select 1") == {labels: ("code_changed", "success"), mart: ("upstream_code_changed", "success")}
+    found = answer(root, "why", "labels")["cutoff"]
+    assert (found["builds"], found["equal"], found["spared_builds"], found["unhashed"]) == (4, 2, 2, None)

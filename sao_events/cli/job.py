@@ -8,11 +8,11 @@ from typing import Any
 
 from sao_events import events as e
 from sao_events.config import Config
-from sao_events.decide import Action
+from sao_events.decide import Action, Decision
 from sao_events.events import Recorded
 from sao_events.evolve import evolve
 from sao_events.explain import describe
-from sao_events.plan import Plan, plan
+from sao_events.plan import Plan, decide, plan
 from sao_events.ports import Store
 from sao_events.project import Project, project_from_bytes
 from sao_events.report import View, header, iso, names, node_object
@@ -100,7 +100,7 @@ class Followed:
     def result(self, select: tuple[str, ...] | None, now: float) -> dict[str, Any]:
         """What the job did: each node that it selects, with its decision, dbt's status and the seconds it took."""
         view = View(self.config.environment, self.project, self.world, self.config.settings, now)
-        decisions = self.plan.decisions if self.plan else {}
+        decisions = {**self.plan.decisions, **self._left_out(now)} if self.plan else {}
         known, failed = names(self.project), self._failed()
         chosen = [name for name in decisions if select is None or name in set(select)]
         return {
@@ -126,6 +126,16 @@ class Followed:
             ]
             + [self._reused(name, known) for name in self.reused if name not in self.tests],
         }
+
+    def _left_out(self, now: float) -> dict[str, Decision]:
+        """What is decided now of the nodes that were planned, and were no longer due at their turn."""
+        assert self.plan is not None
+        assert self.project is not None
+        left = [name for name in self.plan.nodes if name not in self.nodes]
+        if self.status != "success" or not left:
+            return {}
+        now_decided = decide(self.project.graph, self.world, self.config.settings, now)
+        return {name: now_decided[name] for name in left if name in now_decided}
 
     def _reused(self, name: str, known: Mapping[str, str]) -> dict[str, Any]:
         """A test whose result stands: that result."""

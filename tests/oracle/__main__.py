@@ -26,6 +26,7 @@ from tests.oracle.steps import play
 from tests.oracle.subject import Generated
 
 SHOPS = 0.25  # of the histories are about the example project
+CUTOFFS = 0.6  # of them hash the content of all that is built
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def one(
     else:
         database = PostgresDatabase(postgres, f"h_{folder.name}")
     shop = rng.random() < SHOPS if project is None else project == "shop"
+    cutoff = Random(f"{seed}/{adapter}/{project}/cutoff").random() < CUTOFFS
     history = History(
         folder,
         Shop(folder, adapter) if shop else Generated(rng, adapter),
@@ -67,6 +69,7 @@ def one(
         rng,
         in_git=rng.random() < 0.6,
         runs_at_once=1 if adapter == "duckdb" else rng.choice((1, 2)),
+        cutoff=cutoff,
     )
     problem = None
     try:

@@ -53,6 +53,7 @@ class Counts:
     builds: int = 0
     kills: int = 0
     events: int = 0
+    equal: int = 0
 
 
 @dataclass
@@ -67,7 +68,9 @@ class Late:
 
 @dataclass
 class History:
-    """A service on a project and a warehouse in `folder`. `say` is told each step."""
+    """A service on a project and a warehouse in `folder`. `say` is told each step. `cutoff`: a build that leaves equal
+    content makes nothing new.
+    """
 
     folder: Path
     subject: Subject
@@ -76,6 +79,7 @@ class History:
     rng: Random
     in_git: bool = True
     runs_at_once: int = 1
+    cutoff: bool = False
     told: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -87,7 +91,8 @@ class History:
         self.config_file.write_text(
             f"state_dir: {self.folder / 'state'}\n{self.code.settings()}"
             f"dbt: {{grace: 2s}}\ndata: {{tokens: [{{file: {self.folder / 'token'}}}]}}\n"
-            f"decisions: {{settle: 0s, {retries}, max_concurrent_runs: {self.runs_at_once}}}\n"
+            f"decisions: {{settle: 0s, {retries}, max_concurrent_runs: {self.runs_at_once},"
+            f" default: {{early_cutoff: {str(self.cutoff).lower()}}}}}\n"
         )
         self.config: Config = load_config(self.config_file, self.folder, {})
         env = {**os.environ, **self.database.env, "GIT_CONFIG_GLOBAL": os.devnull, "SAO_STATE_DIR": ""}
@@ -376,6 +381,7 @@ class History:
         """What the log and dbt's own logs must say at the end."""
         log = self.store.read(0, 1_000_000)
         once_by_log(log)
+        self.counts.equal = sum(r.event.same_content for r in log if isinstance(r.event, e.NodeBuilt))
         self.counts.builds = once_by_dbt(self.folder / "state" / "runs", self.began)
         if isinstance(self.database, PostgresDatabase):
             assert once_by_server(self.database.server.log, self.database.name) >= self.counts.builds
