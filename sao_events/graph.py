@@ -249,19 +249,20 @@ class Graph:
         """The sources and stored nodes whose rows one sees when reading `name`."""
         return self.feeds[name] if self.is_transparent(name) else (name,)
 
-    def looked_at(self, names: Iterable[str]) -> set[str]:
-        """The nodes and sources that building `names` looks at: their parents, and through views and ephemeral models
+    @cached_property
+    def looks_at(self) -> dict[str, tuple[str, ...]]:
+        """The nodes and sources that building each node looks at: its parents, and through views and ephemeral models
         the parents of these.
         """
-        found: set[str] = set()
-        stack = [parent for name in names for parent in self.nodes[name].reads]
-        while stack:
-            parent = stack.pop()
-            if parent not in found:
-                found.add(parent)
-                if self.is_transparent(parent):
-                    stack.extend(self.nodes[parent].reads)
+        found: dict[str, tuple[str, ...]] = {}
+        for node in self.nodes.values():
+            through = (seen for parent in node.reads if self.is_transparent(parent) for seen in found[parent])
+            found[node.id] = tuple(dict.fromkeys((*node.reads, *through)))
         return found
+
+    def looked_at(self, names: Iterable[str]) -> set[str]:
+        """The nodes and sources that building `names` looks at."""
+        return {seen for name in names for seen in self.looks_at[name]}
 
     def _closure(self, names: Iterable[str], steps: Mapping[str, Sequence[str]]) -> set[str]:
         found: set[str] = set()

@@ -154,7 +154,7 @@ def observe(look: Look, name: str) -> Observed:
         up: code for up in graph.upstreams[name] if up in graph.nodes and (code := look.state(up).code) is not None
     }
     versions = {feed: look.position(feed) for feed in graph.feeds[name]}
-    builds = {up: look.state(up).builds for up in graph.looked_at((name,)) if up in graph.nodes}
+    builds = {up: look.state(up).builds for up in graph.looks_at[name] if up in graph.nodes}
     parts = graph.nodes[name].on_record
     return Observed(graph.fingerprints[name], versions, codes, state.clears, state.drops, parts, builds)
 

@@ -142,7 +142,7 @@ class _Kept:
         """The tests of what planned builds look at now and did not, or the reverse."""
         found = set[str]()
         for name in planned:
-            for seen in self.graph.looked_at((name,)):
+            for seen in self.graph.looks_at[name]:
                 before = self.fed[seen]
                 self.fed[seen] += 1 if name in self.final.look.assumed else -1
                 if not self.fed[seen]:

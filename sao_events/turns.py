@@ -15,6 +15,7 @@ from sao_events.cutoff import spared
 from sao_events.decide import Action, Decision, Look
 from sao_events.graph import Graph
 from sao_events.lineage import Code
+from sao_events.nodes import Test
 from sao_events.plan import data_readers, decide_also, part
 from sao_events.policy import Settings
 from sao_events.ports import NodeEnded, Piece
@@ -179,8 +180,8 @@ class _Turn:
         self.building = set[str]().union(*(other.building() for other in others))
         self.busy = self.building.union(*(other.untested(graph) for other in others))
         self.in_flight = run.building()
-        self.tests_in_flight = {name for flight in run.flights.values() for name in flight.open_tests | flight.hoped}
-        self.taken: list[str] = []
+        self.gating = self._gating()
+        self.taken: dict[str, None] = {}
         self.taken_tests: list[str] = []
         self.dropped: set[str] = set()
         self.dropped_tests: set[str] = set()
@@ -196,7 +197,7 @@ class _Turn:
         if self._untested(name, before):
             return
         if self.decisions[name].action is Action.build:
-            self.taken.append(name)
+            self.taken[name] = None
         else:
             self.dropped.add(name)
 
@@ -206,7 +207,7 @@ class _Turn:
         reads = set(checks.looked_at(self.graph, definition))
         if any(map(self._owed, reads)) or not self.building.isdisjoint(reads):
             return
-        taken = reads.intersection(self.taken)
+        taken = {name for name in reads if name in self.taken}
         job = look.job
         forced = job is not None and checks.asked_anyway(definition, look.settings, job) and test not in job.tested
         if any(look.unreadable(name) for name in reads - taken):
@@ -228,25 +229,30 @@ class _Turn:
             return self.gated or self.hashed(name)
         return name in self.in_flight or (name in self.run.nodes and name not in self.dropped)
 
+    def _gating(self) -> dict[str, list[Test]]:
+        """By what they read, the tests that have yet to run before what looks at it is built; in one piece with it dbt
+        sees to that itself.
+        """
+        open_tests = {name for flight in self.run.flights.values() for name in flight.open_tests | flight.hoped}
+        found: dict[str, list[Test]] = {}
+        for test in open_tests | (self.run.tests if self.gated else set()):
+            if test in self.graph.tests:
+                for name in self.graph.tests[test].reads:
+                    found.setdefault(name, []).append(self.graph.tests[test])
+        return found
+
     def _untested(self, name: str, before: Iterable[str]) -> bool:
-        """Whether a test that gates the node has yet to run; in one piece with it dbt sees to that itself."""
-        pending = self.tests_in_flight | (self.run.tests if self.gated else set())
-        if not pending:
-            return False
-        seen = self.graph.looked_at((name,))
-        gating = [self.graph.tests[test] for test in pending if test in self.graph.tests]
-        if not any(seen.intersection(test.reads) for test in gating):
+        """Whether a test that gates the node has yet to run."""
+        gating = [test for seen in self.graph.looks_at[name] for test in self.gating.get(seen, ())]
+        if not gating:
             return False
         above = self.graph.ancestors(before)
-        return any(
-            seen.intersection(test.reads) and all(name in above or name in self.graph.sources for name in test.reads)
-            for test in gating
-        )
+        return any(all(name in above or name in self.graph.sources for name in test.reads) for test in gating)
 
 
 def waits_on(graph: Graph, name: str) -> set[str]:
     """The nodes that must be done before `name` may be built."""
-    return graph.looked_at((name,)) - graph.sources.keys()
+    return {seen for seen in graph.looks_at[name] if seen in graph.nodes}
 
 
 def as_it_stands(
