@@ -115,9 +115,12 @@ class Look:
         return self._gathered(upstream, observed, {})
 
     def _advanced(self, feed: str, observed: Observed) -> bool:
-        if self.job is not None and feed in self.graph.sources and self.graph.sources[feed].view:
+        source = self.graph.sources.get(feed)
+        if source is None:
+            return self.state(feed).version > observed.versions.get(feed, -1)
+        if source.view and self.job is not None:
             return True
-        return self.position(feed) > observed.versions.get(feed, -1)
+        return self.world.source(feed).version > observed.versions.get(feed, -1)
 
     def _gathered(self, view: str, observed: Observed, known: dict[str, bool]) -> bool:
         """`newer` for a view that has `updates_on: all`, or looks through one that has; each is looked at once."""
@@ -282,7 +285,7 @@ def rules(look: Look, node: Node) -> Decision:
             "parts": parts,
         }
         return _code(look, node, baseline, Reason.code_changed, evidence)
-    if changed := tuple(name for name in upstreams if look.changed(node.id, name, baseline.observed)):  # rule 6
+    if changed := tuple([name for name in upstreams if look.changed(node.id, name, baseline.observed)]):  # rule 6
         return _code(look, node, baseline, Reason.upstream_code_changed, {"changed": changed})
     if state.doubtful:  # rule 5, not held: what a lost build of other code has left may stand in the warehouse
         return Decision(Action.build, Reason.code_changed, evidence={"interrupted": True})
@@ -291,7 +294,7 @@ def rules(look: Look, node: Node) -> Decision:
     overdue = look.overdue(node, baseline.clock)
     if overdue is not None and look.now >= overdue:  # ours: a greatest age, declared for the node
         return Decision(Action.build, Reason.max_staleness, evidence={"since": baseline.clock})
-    newer = tuple(name for name in upstreams if look.newer(name, baseline.observed))
+    newer = tuple([name for name in upstreams if look.newer(name, baseline.observed)])
     if not newer:  # rule 8
         return NO_NEW_DATA if overdue is None else Decision(Action.reuse, Reason.no_new_data, overdue)
     evidence = _newer(look, node, newer, baseline.observed)

@@ -64,7 +64,8 @@ def plan(
     look = _pass(Look(graph, world, settings, now, job), held, _within(graph, only), claimed, only)
     nodes = tuple(look.assumed)
     fed = graph.looked_at(look.assumed) if graph.tests else set[str]()
-    tests = tuple(test.id for test in graph.tests.values() if is_due(look, test, fed, claimed, only))
+    others = frozenset(claimed)
+    tests = tuple(test.id for test in graph.tests.values() if is_due(look, test, fed, others, only))
     return Plan(nodes, tests, look.decisions)
 
 
@@ -199,7 +200,8 @@ def _pass(
 ) -> Look:
     look.held = held
     for name in within:
-        look.fallen.update(dict.fromkeys(take(look, name, claimed, only), name))
+        for view in take(look, name, claimed, only):
+            look.fallen[view] = name
     return look
 
 
@@ -247,23 +249,22 @@ def _when(look: Look, reader: str, held: dict[str, float | None]) -> float | Non
     return decision.eligible_at if decision else None
 
 
-def is_due(
-    look: Look, test: Test, fed: Set[str], claimed: Collection[str], only: Collection[str] | None = None
-) -> bool:
+def is_due(look: Look, test: Test, fed: Set[str], claimed: Set[str], only: Collection[str] | None = None) -> bool:
     """Whether the test belongs to the plan: it looks at what is built, or its result no longer stands and the plan is
     the place for it; `fed` is what the planned builds look at.
     """
     seen = checks.looked_at(look.graph, test)
-    if any(name in claimed for name in seen) or not _wanted(look, test, only):
+    if not claimed.isdisjoint(seen) or not _wanted(look, test, only):
         return False
-    if any(name in look.assumed for name in seen):
+    if not look.assumed.keys().isdisjoint(seen):
         return True
+    anyway = checks.asked_anyway(test, look.settings, look.job)
+    if not anyway and checks.stands(look.graph, look.world, test):
+        return False
     if any(look.unreadable(name) for name in seen):
         return False
-    if look.job is not None and checks.asked_anyway(test, look.settings, look.job):
+    if anyway and look.job is not None:
         return test.id not in look.job.tested
-    if checks.stands(look.graph, look.world, test):
-        return False
     return look.job is not None or checks.outdated(look.graph, look.world, test) or not fed.isdisjoint(test.reads)
 
 

@@ -21,6 +21,8 @@ from sao_events.plan import Plan, data_readers, hold, is_due, take
 from sao_events.policy import Settings
 from sao_events.state import World
 
+# What a graph works out when it is first asked, and the first event would wait for.
+OF_EVENTS = ("readers", "looks_at", "falling", "tests_of", "order_to_deadlines")
 EARLY = 1.0  # seconds: an instant that was computed and one that is compared with it may differ in their last digits
 
 
@@ -244,6 +246,8 @@ class _Reach:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        for worked_out in OF_EVENTS:
+            getattr(graph, worked_out)
         self.alone = {test for tests in graph.tests_of_unbuilt.values() for test in tests}
         self._folding: dict[str, list[str]] = {}
         self._tests: dict[str, list[str]] = {}
