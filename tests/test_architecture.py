@@ -51,6 +51,7 @@ CORE = (
     "history",
     "difference",
     "spared",
+    "ancestry",
     "effects",
     "deployment",
     "report",

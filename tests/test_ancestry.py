@@ -1,0 +1,67 @@
+"""Column lineage: what a column is made of, what is made of it, and what nobody knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sao_events.ancestry import PASSED, UNKNOWN, column_lineage, columns_known
+from sao_events.columns import analyse
+from sao_events.graph import Graph
+from sao_events.nodes import Node, Source
+
+QUERIES = {
+    "star": "select * from raw",
+    "orders": "select id, a + b as amount from star where kind = 'x'",
+    "sums": "select id, sum(amount) as total from orders group by id",
+    "count": "select count(*) as n from orders",
+    "passing": "select * from sums",
+}
+READS = {"star": ("raw",), "orders": ("star",), "sums": ("orders",), "count": ("orders",), "passing": ("sums",)}
+
+
+def shop() -> Graph:
+    nodes = [Node("opaque", "opaque", "table", ("orders",))]
+    for name, sql in QUERIES.items():
+        found = analyse(sql, "duckdb")
+        reading = found.reading({up: up for up in found.relations})
+        assert {*found.relations} == {*READS[name]}
+        nodes.append(Node(name, name, "table", READS[name], own=found.code, reading=reading))
+    return Graph(nodes, [Source("raw", "raw")])
+
+
+def edges(tree: dict[str, Any]) -> set[tuple[str, str, str]]:
+    found = {(it["node"], it["column"], it["how"]) for it in tree["because"]}
+    return found.union(*(edges(it) for it in tree["because"]))
+
+
+def test_a_column_is_followed_to_the_source() -> None:
+    tree = column_lineage(shop(), "passing", "total")
+    assert {
+        ("sums", "total", "feeds"),
+        ("orders", "amount", "feeds"),
+        ("star", "a", "feeds"),
+        ("raw", "a", "feeds"),
+    } <= (edges(tree))
+    assert ("star", "kind", "rows") in edges(tree)
+    assert ("star", "id", "feeds") not in edges(column_lineage(shop(), "orders", "amount"))
+
+
+def test_what_nobody_knows_is_said() -> None:
+    graph = shop()
+    assert column_lineage(graph, "star", "a")["doubt"] == PASSED
+    assert column_lineage(graph, "opaque", "x")["doubt"] == UNKNOWN
+    assert columns_known(graph, "star") == ((), False)
+    assert columns_known(graph, "passing") == (("id", "total"), True)
+
+
+def test_what_is_made_of_a_column() -> None:
+    found = edges(column_lineage(shop(), "raw", "a", downstream=True))
+    assert {("star", "a", "feeds"), ("orders", "amount", "feeds"), ("sums", "total", "feeds")} <= found
+    assert {("passing", "total", "feeds"), ("opaque", "*", "feeds")} <= found
+    assert ("orders", "id", "feeds") not in found
+
+
+def test_rows_count_where_no_column_is_read() -> None:
+    assert ("orders", "*", "rows") in edges(column_lineage(shop(), "count", "n"))
+    assert ("star", "kind", "feeds") in edges(column_lineage(shop(), "count", "n"))
+    assert ("count", "*", "rows") in edges(column_lineage(shop(), "raw", "kind", downstream=True))
