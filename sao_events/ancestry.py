@@ -6,11 +6,12 @@ is not known is said: a model that is not taken apart may make any of its column
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sao_events.graph import Graph
 
+Step = Callable[[Graph, str, str], Iterator[tuple[str, str, str, str]]]
 WHOLE = "*"  # a column of which nobody knows which one it is
 PASSED = "passed on by select *; nobody knows the columns of what it reads"
 UNKNOWN = "its SQL is not taken apart: any of what it reads may be in it"
@@ -31,12 +32,15 @@ def column_lineage(graph: Graph, node: str, column: str, *, downstream: bool = F
     return _tree(graph, node, column, "feeds", step, set())
 
 
-def _tree(graph: Graph, node: str, column: str, how: str, step: Any, seen: set[tuple[str, str]]) -> dict[str, Any]:
+def _tree(
+    graph: Graph, node: str, column: str, how: str, step: Step, seen: set[tuple[str, str]], doubt: str = ""
+) -> dict[str, Any]:
     again = (node, column) in seen
     seen.add((node, column))
     found = [] if again else list(step(graph, node, column))
-    doubt = next((text for *_, text in found if text), "")
-    inner = [_tree(graph, name, it, way, step, seen) for name, it, way, _ in found]
+    down = step is _downstream  # there a doubt is about the reader, else about the node that reads
+    doubt = doubt or next((text for *_, text in found if text and not down), "")
+    inner = [_tree(graph, name, it, way, step, seen, text if down else "") for name, it, way, text in found]
     return {"node": node, "column": column, "how": how, "doubt": doubt, "again": again, "because": inner}
 
 
@@ -60,7 +64,7 @@ def _upstream(graph: Graph, node: str, column: str) -> Iterator[tuple[str, str, 
     if reading.rows is None or column == WHOLE:
         for up in graph.upstreams[node]:
             names = reading.named.get(up)
-            doubt = UNKNOWN if reading.rows is None else ""
+            doubt = _doubt(graph, node) if reading.rows is None else ""
             yield from ((up, name, "feeds", doubt) for name in names or (WHOLE,))
         return
     for up, names in reading.feeds.get(column, {}).items():
@@ -89,7 +93,7 @@ def _downstream(graph: Graph, node: str, column: str) -> Iterator[tuple[str, str
         if graph.readings[reader].rows is None:
             names = graph.readings[reader].named.get(node)
             if names is None or column in names or column == WHOLE:
-                yield reader, WHOLE, "feeds", UNKNOWN
+                yield reader, WHOLE, "feeds", _doubt(graph, reader)
             continue
         yield from _in_reader(graph, node, column, reader)
 
@@ -104,3 +108,8 @@ def _in_reader(graph: Graph, node: str, column: str, reader: str) -> Iterator[tu
             yield reader, own, "feeds", ""
     if node in reading.star:
         yield reader, column, "feeds", ""
+
+
+def _doubt(graph: Graph, node: str) -> str:
+    reason = graph.nodes[node].doubt
+    return f"{UNKNOWN} ({reason})" if reason else UNKNOWN

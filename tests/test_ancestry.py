@@ -20,7 +20,7 @@ READS = {"star": ("raw",), "orders": ("star",), "sums": ("orders",), "count": ("
 
 
 def shop() -> Graph:
-    nodes = [Node("opaque", "opaque", "table", ("orders",))]
+    nodes = [Node("opaque", "opaque", "table", ("orders",), doubt="it asks the warehouse")]
     for name, sql in QUERIES.items():
         found = analyse(sql, "duckdb")
         reading = found.reading({up: up for up in found.relations})
@@ -49,7 +49,7 @@ def test_a_column_is_followed_to_the_source() -> None:
 def test_what_nobody_knows_is_said() -> None:
     graph = shop()
     assert column_lineage(graph, "star", "a")["doubt"] == PASSED
-    assert column_lineage(graph, "opaque", "x")["doubt"] == UNKNOWN
+    assert column_lineage(graph, "opaque", "x")["doubt"] == f"{UNKNOWN} (it asks the warehouse)"
     assert columns_known(graph, "star") == ((), False)
     assert columns_known(graph, "passing") == (("id", "total"), True)
 
@@ -65,3 +65,10 @@ def test_rows_count_where_no_column_is_read() -> None:
     assert ("orders", "*", "rows") in edges(column_lineage(shop(), "count", "n"))
     assert ("star", "kind", "feeds") in edges(column_lineage(shop(), "count", "n"))
     assert ("count", "*", "rows") in edges(column_lineage(shop(), "raw", "kind", downstream=True))
+
+
+def test_going_down_the_doubt_is_about_the_reader() -> None:
+    tree = column_lineage(shop(), "orders", "amount", downstream=True)
+    assert tree["doubt"] == ""
+    doubts = {(it["node"], it["column"]): it["doubt"] for it in tree["because"]}
+    assert doubts == {("opaque", "*"): f"{UNKNOWN} (it asks the warehouse)", ("sums", "total"): ""}

@@ -39,7 +39,7 @@ def lineage(context: Context) -> int:
     if context.args.downstream and not graph.nodes[node].built:
         raise UsageError(
             f"{name} is ephemeral, so it is a part of its readers",
-            hint=f"ask for the columns of what it reads: sao-events lineage {context.args.column}",
+            hint=f"ask for a column of what it reads: {', '.join(graph.upstreams[node])}",
         )
     found = column_lineage(graph, node, _column(graph, node, column), downstream=context.args.downstream)
     if context.out.as_json:
