@@ -22,11 +22,15 @@ from sao_events.identify import identified
 from sao_events.identity import Rendered
 from sao_events.inputs.mapping import unknown
 from sao_events.nodes import Source
-from sao_events.ports import Store
-from sao_events.project import Project, project_digest, project_to_bytes
+from sao_events.ports import Draft, Store
+from sao_events.project import Project, project_digest, project_from_bytes, project_to_bytes
+from sao_events.relations import left, made_by, recalled
+from sao_events.relations import unknown as not_on_record
 from sao_events.state import World
+from sao_events.store.checkpoint import catch_up, load_world
 
 LOG = logging.getLogger("sao_events")
+RECALLED = 200  # states of the project that are read back after an upgrade
 
 
 class Parser(Protocol):
@@ -68,6 +72,7 @@ class Deployer:
         self.in_force, self.rejected = (world.project, world.commit), world.rejected
         self.built_from: tuple[str | None, str | None] | None = None
         self._warned: tuple[str, ...] = ()
+        self._relations: tuple[str | None, tuple[str, ...]] = None, ()  # of a project, by its digest
         self.on_head: Callable[[str | None, str | None], None] = lambda commit, error: None
         git = config.git
         self.checkout = Checkout(git.remote, git.branch, config.state_dir / "git") if git else None
@@ -104,7 +109,8 @@ class Deployer:
             self._warned = found.project.warnings
             for warning in self._warned:
                 LOG.warning("%s", warning)
-        if found.digest is not None:
+        if found.digest is not None and found.project is not None:
+            self._relations = found.digest, made_by(found.project.graph)
             self.parser.keep(found.digest)
             self.built_from = (found.digest, found.commit)
 
@@ -133,9 +139,17 @@ class Deployer:
         data = project_to_bytes(project)
         digest = project_digest(data)
         self.store.put_project(digest, data)
-        event = e.ProjectLoaded(digest, commit, project.warnings)
         known = self.rejected is None and self.in_force == (digest, commit)
+        gone = () if known else left(self._made(), project.graph)
+        event = e.ProjectLoaded(digest, commit, project.warnings, gone)
         return Found(() if known else (event,), None, project, digest, commit)
+
+    def _made(self) -> tuple[str, ...]:
+        """The relations of the project in force."""
+        digest = self.in_force[0]
+        if digest is not None and self._relations[0] != digest:
+            self._relations = digest, made_by(project_from_bytes(self.store.get_project(digest)).graph)
+        return self._relations[1] if digest is not None else ()
 
     def _go_on(self, error: str, rejected: e.ProjectRejected | None = None) -> Found:
         """The newest state cannot be in force. A process that has just begun builds from the commit that is."""
@@ -155,6 +169,27 @@ class Deployer:
         except (SaoError, OSError) as error:
             return Found(error=f"{commit[:10]}, which is in force, cannot be loaded either: {error}")
         return found if found.digest != self.in_force[0] else replace(found, events=())
+
+
+def remembered(store: Store, now: float) -> World:
+    """The state at the end of the log. What builds have written that an earlier release recorded without it is looked
+    up in the projects of the log, and recorded at the instant `now`.
+    """
+    world = load_world(store)
+    if not not_on_record(world):
+        return world
+    graphs: dict[str, Graph] = {}
+    loads = list[tuple[float, str | None, Graph]]()
+    for recorded in reversed(store.find(["ProjectLoaded"], limit=RECALLED)):
+        event = recorded.event
+        if isinstance(event, e.ProjectLoaded):
+            if event.project not in graphs:
+                graphs[event.project] = project_from_bytes(store.get_project(event.project)).graph
+            loads.append((recorded.at, event.commit, graphs[event.project]))
+    known = recalled(world, loads)
+    if known.relations:
+        store.append([Draft(known, now, sender="upgrade")])
+    return catch_up(store, world)
 
 
 def tracked(config: Config, checked: float | None = None) -> Tracked | None:

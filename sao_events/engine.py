@@ -307,6 +307,8 @@ class Engine:
                 begun.retries,
                 begun.advances,
                 drops(look, node),
+                look.graph.nodes[node].relation,
+                look.graph.nodes[node].kind,
             )
         )
 

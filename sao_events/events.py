@@ -1,8 +1,7 @@
 """What can happen: the events of the log, and their one form in JSON.
 
-Instants are UTC epoch seconds. An event holds everything that folding it needs; the same event folded twice at the
-same place gives the same state. Names of events and fields are the stored format: they may be added to, never
-renamed.
+Instants are UTC epoch seconds. An event holds all that folding it needs; folded twice at the same place it gives the
+same state. Names of events and fields are the stored format: they may be added to, never renamed.
 """
 
 from __future__ import annotations
@@ -39,9 +38,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EngineStarted(Event):
-    """The service came up on this log: builds that were running are lost, jobs that were not finished are decided
-    again.
-    """
+    """The service came up on this log: builds that ran are lost, unfinished jobs are decided again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +77,13 @@ class PreviewMade(Event):
 @dataclass(frozen=True, slots=True)
 class ProjectLoaded(Event):
     """The graph stored under the digest `project` is in force from here on; `commit` is its git commit, where there
-    is one.
+    is one. `left` are the relations that the project before had and this one does not have.
     """
 
     project: str
     commit: str | None = None
     warnings: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +131,8 @@ class DataLanded(Event):
 
 @dataclass(frozen=True, slots=True)
 class SourceProbed(Event):
-    """A look at a source found something else than the one before: the `value` that stands for its content is another
-    one, of data loaded at `loaded_at` where that is known; or it could not be looked at, for the reason `error`. `by`
-    says how it is looked at. Alone it makes nothing new.
+    """A look at a source (`by` says how) found another `value` for its content than before, loaded at `loaded_at` where
+    that is known; or it could not be looked at, for the reason `error`. Alone it makes nothing new.
     """
 
     source: str
@@ -157,6 +154,20 @@ class RelationsSeen(Event):
     """The relations of `nodes`, which had been built because they were missing, were seen in the warehouse."""
 
     nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RelationsKnown(Event):
+    """What builds have written that were recorded without it: the fields of a `state.Relation` by relation."""
+
+    relations: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RelationsCleaned(Event):
+    """Relations that had left the project were dropped on request."""
+
+    relations: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +223,7 @@ class RunFinished(Event):
 class BuildStarted(Event):
     """A node is being built. `clock` is where its window will count from, `retries` how many retries of this series
     are used up if it fails, `advances` whether success makes its data new, `code` what it will have been built with;
-    `drops` are the views that the warehouse drops with what is replaced.
+    `drops` are the views that the warehouse drops with what is replaced; `relation` is what it writes, of the `kind`.
     """
 
     run: str
@@ -224,6 +235,8 @@ class BuildStarted(Event):
     retries: int = 0
     advances: bool = True
     drops: tuple[str, ...] = ()
+    relation: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,10 +304,9 @@ class TestFinished(Event):
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        RelationsSeen,
         EngineStarted, HeadSeen, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared,
         JobRequested, JobFinished, RunStarted, RunFinished, BuildStarted, NodeBuilt, NodeFailed, BuildInterrupted,
-        TestFinished, PreviewAsked, PreviewMade, SourceProbed,
+        TestFinished, PreviewAsked, PreviewMade, SourceProbed, RelationsSeen, RelationsKnown, RelationsCleaned,
     )
 }  # fmt: skip
 

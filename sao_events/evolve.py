@@ -29,6 +29,15 @@ from sao_events.state import (
     TestState,
     World,
 )
+from sao_events.written import (
+    drop,
+    relation_dropped,
+    relations_cleaned,
+    relations_known,
+    relations_seen,
+    unknown,
+    wrote,
+)
 
 INCOMPLETE = 1000  # loads of one name that are waited for at once
 NOT_YET = "\x00"  # in no load id
@@ -65,6 +74,9 @@ def _head_seen(world: World, recorded: Recorded, event: e.HeadSeen) -> None:
 def _project_loaded(world: World, recorded: Recorded, event: e.ProjectLoaded) -> None:
     world.project, world.commit, world.rejected = event.project, event.commit, None
     world.loaded = recorded.at
+    for name in event.left:
+        if name in world.relations:
+            world.relations[name] = replace(world.relations[name], left=recorded.at, commit=event.commit)
 
 
 def _project_rejected(world: World, recorded: Recorded, event: e.ProjectRejected) -> None:
@@ -147,24 +159,6 @@ def _count(world: World, source: str, landed: Landed) -> None:
     )
 
 
-def _relation_dropped(world: World, recorded: Recorded, event: e.RelationDropped) -> None:
-    _drop(world, event.node)
-    state = world.nodes[event.node]
-    world.nodes[event.node] = replace(state, hashed=unknown(state.hashed))
-
-
-def _relations_seen(world: World, recorded: Recorded, event: e.RelationsSeen) -> None:
-    for name in event.nodes:
-        if name in world.nodes:
-            state = world.nodes[name]
-            world.nodes[name] = replace(state, seen=state.builds)
-
-
-def _drop(world: World, node: str) -> None:
-    state = world.node(node)
-    world.nodes[node] = replace(state, drops=state.drops + 1)
-
-
 def _state_cleared(world: World, recorded: Recorded, event: e.StateCleared) -> None:
     if event.nodes is None:
         world.clears_of_all += 1
@@ -197,11 +191,20 @@ def _build_started(world: World, recorded: Recorded, event: e.BuildStarted) -> N
     if event.run not in world.runs:
         return
     attempt = Attempt(
-        event.run, event.reason, recorded.at, event.clock, event.observed, event.code, event.retries, event.advances
+        event.run,
+        event.reason,
+        recorded.at,
+        event.clock,
+        event.observed,
+        event.code,
+        event.retries,
+        event.advances,
+        event.relation,
+        event.kind,
     )
     world.nodes[event.node] = replace(world.node(event.node), running=attempt, last=attempt)
     for name in event.drops:
-        _drop(world, name)
+        drop(world, name)
 
 
 def _holder(world: World, run: str, node: str) -> Attempt | None:
@@ -220,6 +223,7 @@ def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
     world.nodes[event.node] = replace(built, columns=columns, hashed=_hashed(state.hashed, recorded.at, event))
     for name in event.spared:
         world.nodes[name] = replace(world.node(name), spared=recorded.at)
+    wrote(world, event.node, attempt, recorded.at)
     _answered(world, event.run, event.node)
 
 
@@ -237,11 +241,6 @@ def _hashed(known: Hashed, at: float, event: e.NodeBuilt) -> Hashed:
         spared=known.spared + len(event.spared),
         saved=known.saved + sum(event.spared.values()),
     )
-
-
-def unknown(known: Hashed) -> Hashed:
-    """What is left to be known of a content that may have become another."""
-    return known if known.content is None else replace(known, content=None)
 
 
 def _answered(world: World, run: str, node: str) -> None:
@@ -338,14 +337,16 @@ def _failed_by_test(state: NodeState, recorded: Recorded, event: e.TestFinished)
 
 
 _APPLY: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
-    e.RelationsSeen: _relations_seen,
+    e.RelationsSeen: relations_seen,
     e.EngineStarted: _engine_started,
     e.HeadSeen: _head_seen,
     e.ProjectLoaded: _project_loaded,
     e.ProjectRejected: _project_rejected,
     e.DataLanded: _data_landed,
     e.SourceProbed: _source_probed,
-    e.RelationDropped: _relation_dropped,
+    e.RelationDropped: relation_dropped,
+    e.RelationsKnown: relations_known,
+    e.RelationsCleaned: relations_cleaned,
     e.StateCleared: _state_cleared,
     e.JobRequested: _job_requested,
     e.JobFinished: _job_finished,

@@ -55,6 +55,16 @@ def _forced(decision: Decision, names: Names) -> str:
     return f"forced by {job}, whatever its state" if job else "forced, whatever its state"
 
 
+def explain_left(left: Mapping[str, Any], names: Names) -> str:
+    """A relation that is not in the project any more, and what has taken its place, as a short sentence."""
+    node, now = left["node"], left["now"]
+    since = f" since commit {left['commit'][:10]}" if left["commit"] else ""
+    if now == node:
+        return f"{_named(node, names)} is built elsewhere{since}"
+    renamed = f", renamed to {_named(now, names)}" if now else ""
+    return f"{node.rpartition('.')[2]} is not in the project{since}{renamed}"
+
+
 def _missing(decision: Decision, names: Names) -> str:
     relation, other = decision.evidence.get("relation"), decision.evidence.get("fallen_with")
     if other is not None:
@@ -252,6 +262,8 @@ _EVENTS: dict[type[Event], Callable[[Any, Names], str]] = {
     e.DataLanded: _data_landed,
     e.SourceProbed: _probed,
     e.RelationDropped: lambda event, names: f"{_named(event.node, names)} is missing from the warehouse",
+    e.RelationsKnown: lambda event, names: f"relations on record: {len(event.relations)}",
+    e.RelationsCleaned: lambda event, names: f"dropped, having left the project: {', '.join(event.relations)}",
     e.StateCleared: _cleared,
     e.JobRequested: _job_requested,
     e.JobFinished: lambda event, names: f"job {event.job}: {event.status}{_message(event.message)}",

@@ -17,7 +17,7 @@ from sao_events.decide import Action, Decision
 from sao_events.deployment import Tracked, deployment
 from sao_events.difference import Texts, difference
 from sao_events.evidence import Evidence
-from sao_events.explain import Names, explain, explain_held
+from sao_events.explain import Names, explain, explain_held, explain_left
 from sao_events.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
 from sao_events.nodes import Node, Source
 from sao_events.plan import Plan, decide
@@ -25,6 +25,7 @@ from sao_events.policy import Settings
 from sao_events.probes import Probe, age, loaded_at, probes, signal
 from sao_events.project import Project
 from sao_events.proven import said
+from sao_events.relations import left_objects
 from sao_events.spared import changes_upstream, cutoff, cutoffs, equal_content, spared_by
 from sao_events.state import Held, Landed, SourceState, World
 
@@ -131,8 +132,19 @@ def status(view: View) -> dict[str, Any]:
             for run in world.runs.values()
         ],
         "jobs": [{"job": job.id, "name": job.name, "due": iso(job.due)} for job in world.jobs.values()],
+        "left": left_behind(view, known),
         "seq": world.seq,
     }
+
+
+def left_behind(view: View, known: Names) -> list[dict[str, Any]]:
+    """The relations that were built and are not in the project any more, with what may have taken their place."""
+    found = []
+    for left in left_objects(view.project.graph, view.world) if view.project else ():
+        at = {name: iso(left[name]) for name in ("built_at", "left_at")}
+        text = explain_left(left, known)
+        found.append({**left, **at, "text": text})
+    return found
 
 
 def plan_object(view: View, plan: Plan) -> dict[str, Any]:

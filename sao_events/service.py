@@ -21,7 +21,7 @@ from sao_events.clock import SystemClock
 from sao_events.collector import keep_apart
 from sao_events.config import Config
 from sao_events.deliveries import may_be_news, take_up, waits
-from sao_events.deploy import Deployer, Found, tracked
+from sao_events.deploy import Deployer, Found, remembered, tracked
 from sao_events.engine import Engine
 from sao_events.errors import SaoError, words
 from sao_events.events import Recorded
@@ -34,7 +34,7 @@ from sao_events.pulls import Pulls
 from sao_events.report import View, iso
 from sao_events.state import Head, World
 from sao_events.store import open_store
-from sao_events.store.checkpoint import load_world, try_save
+from sao_events.store.checkpoint import try_save
 
 LOG = logging.getLogger("sao_events")
 # Seconds: how soon an event is noticed that another process appends; pauses after an error, which double; what builds
@@ -213,7 +213,7 @@ class Service:
     # The engine's thread
 
     def _open_engine(self) -> None:
-        world = load_world(self.store)
+        world = remembered(self.store, self.clock.now())
         engine = Engine(self.store, self.dbt, self.clock, self.settings, world=world)
         engine.on_event = self._noted
         with self._changed:

@@ -23,6 +23,21 @@ class Attempt:
     code: Code
     retries: int
     advances: bool
+    relation: str | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation that a build of `node`, of the `kind`, wrote last, at the instant `built`. `left`: since when it is in
+    the project no more, where it is not, and with which `commit`.
+    """
+
+    node: str
+    kind: str
+    built: float
+    left: float | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +269,8 @@ class Register(dict[str, State]):
 class World:
     """The folded log up to `seq`. Owned by whoever folds it: `evolve` changes it in place. `loaded`: since when
     `project` is in force, as `commit`. `incomplete`: by load, load id and source, what has landed of loads that are new
-    only as a whole. `probes`: what looks at sources have found.
+    only as a whole. `probes`: what looks at sources have found. `relations` are all that were built, those that have
+    left the project too, until they are cleaned.
     """
 
     seq: int = 0
@@ -273,6 +289,7 @@ class World:
     runs: dict[str, Run] = field(default_factory=dict)
     clears_of_all: int = 0
     probes: dict[str, Probed] = field(default_factory=dict)
+    relations: dict[str, Relation] = field(default_factory=dict)
 
     def snapshot(self) -> World:
         """The state as it is now, which stays so: what is folded later is not in it."""
@@ -286,6 +303,7 @@ class World:
             jobs=dict(self.jobs),
             runs=dict(self.runs),
             probes=dict(self.probes),
+            relations=dict(self.relations),
         )
 
     def watch(self) -> set[str]:

@@ -90,6 +90,11 @@ EVENTS: st.SearchStrategy[e.Event] = st.one_of(
     st.builds(e.SourceProbed, SOURCES, WORDS, st.none() | WORDS, st.none() | INSTANTS, st.none() | WORDS),
     st.builds(e.RelationDropped, NODES),
     st.builds(e.RelationsSeen, some(NODES)),
+    st.builds(e.RelationsCleaned, some(WORDS)),
+    st.builds(
+        e.RelationsKnown,
+        st.dictionaries(WORDS, st.fixed_dictionaries({"node": NODES, "kind": WORDS, "built": INSTANTS}), max_size=2),
+    ),
     st.builds(e.StateCleared, st.none() | some(NODES)),
     st.builds(e.JobRequested, JOBS, WORDS, INSTANTS, st.none() | some(NODES), st.booleans(), st.booleans()),
     st.builds(e.JobFinished, JOBS, WORDS, some(WORDS), st.none() | WORDS),

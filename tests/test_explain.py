@@ -105,6 +105,8 @@ EVENTS: dict[type[e.Event], tuple[e.Event, str]] = {
         (e.DataLanded("source.p.raw.orders", "l1", None, 20), "new data in raw.orders, load l1, 20 rows"),
         (e.SourceProbed("source.p.raw.orders", "metadata", error="locked"), "raw.orders cannot be looked at: locked"),
         (e.RelationDropped("model.p.orders"), "orders is missing"),
+        (e.RelationsKnown({"db.s.a": {"node": "model.p.a", "kind": "table", "built": 1.0}}), "relations on record: 1"),
+        (e.RelationsCleaned(("db.s.a", "db.s.b")), "having left the project: db.s.a, db.s.b"),
         (e.StateCleared(None), "state cleared of all nodes"),
         (e.JobRequested("j", "nightly", 0.0, ("model.p.orders",), False), "job nightly asks for orders, whatever"),
         (e.JobFinished("j1", "failed"), "job j1: failed"),

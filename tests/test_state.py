@@ -53,6 +53,8 @@ def copy_of(world: World) -> World:
     return copy
 
 
+OF_X = {"node": "model.x", "kind": "view", "built": 1.0}
+
 # Every kind of event; each field of the state ends with something in it.
 FULL = (
     e.EngineStarted(),
@@ -88,6 +90,8 @@ FULL = (
     e.BuildInterrupted("run-2", "model.c"),
     e.RunFinished("run-2", "interrupted"),
     e.SourceProbed("source.x", "metadata", "token"),
+    e.RelationsKnown({"db.s.old": {"node": "model.old", "kind": "view", "built": 1.0}, "db.s.x": {**OF_X}}),
+    e.RelationsCleaned(("db.s.old",)),
     e.RelationDropped("model.a"),
     e.RelationsSeen(("model.a",)),
     e.RunStarted("run-4", {"model.a": "code_changed"}),

@@ -15,7 +15,7 @@ from operator import attrgetter
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from sao_events import __version__, events, lineage, state
+from sao_events import __version__, events, lineage, state, written
 from sao_events import evolve as folding
 from sao_events.errors import SaoError
 from sao_events.events import Observed
@@ -85,7 +85,7 @@ def world_from_bytes(data: bytes) -> World | None:
 def _rules() -> str:
     """Identity of the rules that fold the log: a state that other rules made is not gone on with."""
     try:
-        return digest(*(getsource(module) for module in (events, lineage, state, folding)))
+        return digest(*(getsource(module) for module in (events, lineage, state, written, folding)))
     except OSError:  # installed without sources
         return __version__
 
