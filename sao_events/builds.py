@@ -145,6 +145,13 @@ class Builds:
                 return [Answer(error="no project is in force here") for _ in statements]
             return hosted.builder.ask(statements, seconds, most)
 
+    def change(self, statements: Sequence[str], seconds: float) -> list[Answer]:
+        """As `ask`; what a statement without error has written is kept."""
+        with self._turn() as hosted:
+            if hosted is None:
+                return [Answer(error="no project is in force here") for _ in statements]
+            return hosted.builder.change(statements, seconds)
+
     @contextmanager
     def _turn(self) -> Iterator[_Hosted | None]:
         """The builder in force, once its warehouse is free; None where there is none, or the service is stopping."""

@@ -63,6 +63,7 @@ ADAPTERS = ("checkout", "dbt", "githost", "inputs", "lock", "store", "warehouse"
 SHELL = (
     "apart",
     "builds",
+    "cleaning",
     "cli",
     "collector",
     "compare",

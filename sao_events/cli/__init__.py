@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from sao_events import __version__
-from sao_events.cli import emit, lineage, log, plan, preview, received, run, serve, simulate, status
+from sao_events.cli import clean, emit, lineage, log, plan, preview, received, run, serve, simulate, status
 from sao_events.cli.options import EXIT_CODES, Context, global_options
 from sao_events.cli.output import Output
 from sao_events.clock import SystemClock
@@ -22,7 +22,7 @@ from sao_events.errors import Busy, DbtError, SaoError, StoreError
 
 INTERRUPTED, INFRASTRUCTURE = 130, 3
 LOGGING = ("serve",)
-GROUPS = (serve, plan, preview, run, status, lineage, log, received, emit, simulate)
+GROUPS = (serve, plan, preview, run, status, lineage, log, received, emit, clean, simulate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

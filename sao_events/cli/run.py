@@ -62,7 +62,7 @@ def run_now(context: Context) -> int:
 
 def _carried_out(context: Context, job: JobRequested) -> Followed:
     try:
-        with _service(context) as service:
+        with engine_for_jobs(context) as service:
             return _here(context, service, job)
     except Busy:
         context.out.aside("a service is at work here: it takes the job")
@@ -70,12 +70,12 @@ def _carried_out(context: Context, job: JobRequested) -> Followed:
     if followed.status is not None:
         return followed
     context.out.aside("the service has ended: going on here")
-    with _service(context) as service:
+    with engine_for_jobs(context) as service:
         return _here(context, service, job, asked=True)
 
 
 @contextmanager
-def _service(context: Context) -> Iterator[Service]:
+def engine_for_jobs(context: Context) -> Iterator[Service]:
     """An engine that decides for jobs alone. Raises Busy where another one is at work."""
     from sao_events.service import Service
 

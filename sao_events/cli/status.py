@@ -141,7 +141,7 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
             out.line(f"  once that is mended: sao-events events replay --delivery {lost['delivery']}", "dim")
     for left in answer["left"]:
         out.line(f"left behind: {left['relation']} ({left['kind']}, built {_ago(left['built_at'], now)})", "yellow")
-        out.line(f"  {left['text']}", "dim")
+        out.line(f"  {left['text']}; sao-events clean drops it", "dim")
     for test in answer["tests"]:
         out.line(f"test {test['name']}: {test['status']} {_first(test['message'])}".rstrip(), "red")
     for warning in answer["warnings"]:

@@ -1,7 +1,7 @@
 """Statements put to the warehouse through dbt's own adapter, inside dbt's own process, and what comes back.
 
 They are asked one after the other over one connection, by a thread: one that takes too long is cancelled, and the rest
-goes over a new one. Each has a transaction of its own that is rolled back: nothing that a statement writes is kept.
+goes over a new one. Each has a transaction of its own that is rolled back, unless what it writes is to be kept.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ Tell = Callable[[Mapping[str, Any]], None]
 CANCELLED_WITHIN = 5.0  # seconds that a cancelled statement is given to end
 
 
-def install(statements: Sequence[str], seconds: float, most: int, tell: Tell) -> None:
+def install(statements: Sequence[str], seconds: float, most: int, tell: Tell, *, keep: bool = False) -> None:
     """Have `dbt run-operation` ask in the place of what it is told to do. `tell` is given an answer for each statement,
-    in order: `columns` and at most `most` `rows`, or the `error`.
+    in order: `columns` and at most `most` `rows`, or the `error`. `keep`: what a statement without error writes is
+    committed.
     """
     from dbt.adapters.factory import get_adapter
     from dbt.task.run_operation import RunOperationTask
 
     def run(task: Any) -> None:
-        _ask_all(get_adapter(task.config), statements, seconds, most, tell)
+        _ask_all(get_adapter(task.config), statements, seconds, most, tell, keep)
 
     patched: list[tuple[str, Any]] = [("run", run), ("interpret_results", staticmethod(lambda _: True))]
     for name, instead in patched:
         setattr(RunOperationTask, name, instead)
 
 
-def _ask_all(adapter: Any, statements: Sequence[str], seconds: float, most: int, tell: Tell) -> None:
+def _ask_all(adapter: Any, statements: Sequence[str], seconds: float, most: int, tell: Tell, keep: bool) -> None:
     left = deque(statements)
     while left:
         answers, stop = SimpleQueue[Mapping[str, Any]](), threading.Event()
-        asking = (adapter, tuple(left), most, answers.put, stop)
+        asking = (adapter, tuple(left), most, answers.put, stop, keep)
         thread = threading.Thread(target=_ask, args=asking, name="asking", daemon=True)
         thread.start()
         try:
@@ -59,7 +60,7 @@ def _ask_all(adapter: Any, statements: Sequence[str], seconds: float, most: int,
             return
 
 
-def _ask(adapter: Any, statements: Sequence[str], most: int, tell: Tell, stop: threading.Event) -> None:
+def _ask(adapter: Any, statements: Sequence[str], most: int, tell: Tell, stop: threading.Event, keep: bool) -> None:
     """What the thread does. A connection that cannot be had is the answer to all."""
     try:
         with adapter.connection_named("sao_events"):
@@ -67,13 +68,13 @@ def _ask(adapter: Any, statements: Sequence[str], most: int, tell: Tell, stop: t
             for sql in statements:
                 if stop.is_set():
                     return
-                tell(_answer(adapter, sql, most))
+                tell(_answer(adapter, sql, most, keep))
     except Exception as error:  # noqa: BLE001 (whatever an adapter's driver raises)
         for _ in statements:
             tell({"error": _words(error)})
 
 
-def _answer(adapter: Any, sql: str, most: int) -> dict[str, Any]:
+def _answer(adapter: Any, sql: str, most: int, keep: bool) -> dict[str, Any]:
     from dbt.adapters.sql import SQLConnectionManager
 
     connections = adapter.connections
@@ -84,6 +85,8 @@ def _answer(adapter: Any, sql: str, most: int) -> dict[str, Any]:
                 _, cursor = connections.add_query(sql, auto_begin=False)
                 columns = [column[0] for column in cursor.description or ()]
                 rows = cursor.fetchmany(most) if columns else []
+                if keep:
+                    connections.commit()
             finally:
                 connections.rollback_if_open()
         else:

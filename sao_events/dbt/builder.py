@@ -73,6 +73,10 @@ class DbtBuilder(ABC):
         """`ports.Warehouse`. The subprocess runner cannot: its answers say so."""
 
     @abstractmethod
+    def change(self, statements: Sequence[str], seconds: float) -> list[Answer]:
+        """As `ask`; what a statement without error has written is kept."""
+
+    @abstractmethod
     def close(self) -> None:
         """End everything that was started, builds as by `cancel`; returns when it has ended."""
 

@@ -162,7 +162,7 @@ def ask(request: Mapping[str, Any], manifest: Any, send: Send) -> None:
             told += 1
             print(json.dumps(answer), file=file, flush=True)
 
-        asked.install(statements, seconds, request["most"], tell)
+        asked.install(statements, seconds, request["most"], tell, keep=request["keep"])
         outcome = _invoke(request["arguments"], manifest, lambda _: None)
         for _ in statements[told:]:
             tell({"error": _said(outcome) or "dbt did not ask"})

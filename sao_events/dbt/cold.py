@@ -98,6 +98,9 @@ class ColdBuilder(DbtBuilder):
     def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
         return [Answer(error="dbt run as a process of its own cannot put SQL to the warehouse") for _ in statements]
 
+    def change(self, statements: Sequence[str], seconds: float) -> list[Answer]:
+        return self.ask(statements, seconds, 1)
+
     def close(self) -> None:
         with self.lock:
             self._closed = True

@@ -208,6 +208,12 @@ class WarmBuilder(DbtBuilder):
             raise DbtError(f"what dbt compiled cannot be read in {folder}: {error}") from None
 
     def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
+        return self._put(statements, seconds, most, keep=False)
+
+    def change(self, statements: Sequence[str], seconds: float) -> list[Answer]:
+        return self._put(statements, seconds, 1, keep=True)
+
+    def _put(self, statements: Sequence[str], seconds: float, most: int, *, keep: bool) -> list[Answer]:
         if not statements:
             return []
         try:
@@ -218,6 +224,7 @@ class WarmBuilder(DbtBuilder):
             file.parent.mkdir(parents=True, exist_ok=True)
             limit = len(statements) * seconds + UNANSWERED
             asked = {"file": str(file), "statements": list(statements), "seconds": seconds, "most": most}
+            asked["keep"] = keep
             arguments = [*ask_arguments(self.settings, file.parent), *BRIEF]
             answer = self._ask("ask", arguments, limit + UNANSWERED, limit=limit, **asked)
             found = [_answered(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,157 @@
+"""`clean` on the real dbt, DuckDB and PostgreSQL: what nodes have left behind is dropped, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from sao_events.cli import main
+from sao_events.lock import StateLock
+from tests.dbt_projects import write_project
+from tests.oracle.postgres import missing, server
+from tests.processes import processes_in
+
+pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
+psycopg2 = pytest.importorskip("psycopg2")
+pytestmark = [pytest.mark.dbt, pytest.mark.slow]
+
+PROFILE = """
+tiny:
+  target: dev
+  outputs:
+    dev: {{type: postgres, host: {host}, port: {port}, user: postgres, password: "", dbname: postgres, schema: public}}
+"""
+TABLE = "{{ config(materialized='table') }} "
+MODELS = {
+    "models/kept.sql": TABLE + "select 1 as id",
+    "models/removed.sql": TABLE + "select 2 as id",
+    "models/on_removed.sql": "select * from {{ ref('removed') }}",
+    "models/old_name.sql": TABLE + "select 3 as id",
+    "models/looked_at.sql": TABLE + "select 4 as id",
+    "models/replaced.sql": TABLE + "select 5 as id",
+    "models/taken.sql": TABLE + "select 6 as id",
+    "models/gone.sql": TABLE + "select 7 as id",
+}
+
+
+@dataclass
+class Shop:
+    """A project of which all was built, and the warehouse as somebody else sees it."""
+
+    root: Path
+    execute: Callable[[str], list[Any]]
+    adapter: str
+
+    def relations(self) -> dict[str, str]:
+        found = self.execute(
+            "select table_name, table_type from information_schema.tables where table_schema in ('main', 'public')"
+        )
+        return {name: "view" if kind == "VIEW" else "table" for name, kind in found}
+
+    def say(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+        capsys.readouterr()
+        code = main(["--project-dir", str(self.root), *arguments, "--json"])
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out else said.err
+
+
+@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp(f"clean_{request.param}")
+    root = write_project(folder / "project", MODELS)
+    with ExitStack() as stack:
+        if request.param == "postgres":
+            if reason := missing():
+                pytest.skip(reason)
+            running = stack.enter_context(server())
+            (root / "profiles.yml").write_text(PROFILE.format(host=running.host, port=running.port))
+            connection = psycopg2.connect(host=running.host, port=running.port, user="postgres", dbname="postgres")
+            connection.autocommit = True
+            stack.callback(connection.close)
+
+            def execute(sql: str) -> list[Any]:
+                with connection.cursor() as cursor:
+                    cursor.execute(sql)
+                    return list(cursor.fetchall()) if cursor.description else []
+        else:
+
+            def execute(sql: str) -> list[Any]:
+                with duckdb.connect(str(root / "warehouse.duckdb")) as connection:
+                    return connection.execute(sql).fetchall()
+
+        yield Shop(root, execute, request.param)
+    assert processes_in(folder) == []
+
+
+def test_clean_drops_what_is_left_behind_and_nothing_else(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shop.say(capsys, "run")[0] == 0
+    models = shop.root / "models"
+    for name in ("removed", "on_removed", "looked_at", "replaced", "gone"):
+        (models / f"{name}.sql").unlink()
+    (models / "old_name.sql").rename(models / "new_name.sql")
+    (models / "taken.sql").unlink()
+    (models / "taker.sql").write_text("{{ config(materialized='table', alias='taken') }} select 8 as id")
+    shop.execute("create view theirs as select * from looked_at")
+    shop.execute("drop table replaced")
+    shop.execute("create view replaced as select 9 as id")
+    shop.execute("drop table gone")
+    assert shop.say(capsys, "run")[0] == 0
+
+    left = {it["node"].rpartition(".")[2]: it for it in shop.say(capsys, "status")[1]["left"]}
+    assert set(left) == {"removed", "on_removed", "old_name", "looked_at", "replaced", "gone"}
+    assert left["old_name"]["now"] == "model.tiny.new_name"
+    assert left["removed"]["now"] is None
+
+    before = shop.relations()
+    code, answer = shop.say(capsys, "clean", "--dry-run")
+    found = {it["node"].rpartition(".")[2]: it for it in answer["relations"]}
+    stands = "refused" if shop.adapter == "postgres" else "left"
+    expected = {"removed": "left", "on_removed": "left", "old_name": "left", "gone": "gone", "replaced": "refused"}
+    assert {name: it["status"] for name, it in found.items()} == {**expected, "looked_at": stands}
+    assert code == 1
+    assert (found["removed"]["there"], found["on_removed"]["there"], found["gone"]["there"]) == ("table", "view", None)
+    assert shop.relations() == before
+
+    code, answer = shop.say(capsys, "clean")
+    assert code == 2, "nobody can be asked"
+    assert shop.relations() == before
+
+    code, answer = shop.say(capsys, "clean", "--yes")
+    dropped = {it["node"].rpartition(".")[2] for it in answer["relations"] if it["status"] == "dropped"}
+    assert code == 1
+    away = {"removed", "on_removed", "old_name"} | ({"looked_at"} if shop.adapter == "duckdb" else set())
+    assert dropped == away
+    kept = {name: kind for name, kind in before.items() if name not in away}
+    assert shop.relations() == kept
+    assert {"kept", "replaced", "theirs", "new_name"} <= kept.keys()
+    assert shop.execute("select id from taken") == [(8,)]
+    if shop.adapter == "postgres":
+        [refused] = [it for it in answer["relations"] if it["node"].endswith(".looked_at")]
+        assert refused["dependants"] == ['"postgres"."public"."theirs"']
+        assert "theirs" in refused["message"]
+
+
+def test_what_was_dropped_is_built_when_its_node_comes_back(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    (shop.root / "models" / "removed.sql").write_text(MODELS["models/removed.sql"])
+    code, answer = shop.say(capsys, "run")
+    [node] = [it for it in answer["nodes"] if it["name"] == "removed"]
+    assert (code, node["reason"], node["status"]) == (0, "relation_missing", "success")
+    assert shop.execute("select id from removed") == [(2,)]
+
+
+def test_a_service_at_work_keeps_it_away(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = StateLock(shop.root / ".sao")
+    lock.acquire()
+    try:
+        code, _ = shop.say(capsys, "clean", "--yes")
+    finally:
+        lock.release()
+    assert code == 3
+    assert shop.say(capsys, "clean", "--dry-run")[0] == 1, "what was refused is still there"
