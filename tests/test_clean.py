@@ -15,6 +15,7 @@ import pytest
 from sao_events.cli import main
 from sao_events.lock import StateLock
 from tests.dbt_projects import write_project
+from tests.nightly import ADAPTERS
 from tests.oracle.postgres import missing, server
 from tests.processes import processes_in
 
@@ -62,7 +63,7 @@ class Shop:
         return code, json.loads(said.out) if said.out else said.err
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+@pytest.fixture(scope="module", params=ADAPTERS)
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp(f"clean_{request.param}")
     root = write_project(folder / "project", MODELS)

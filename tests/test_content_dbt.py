@@ -17,6 +17,7 @@ from sao_events.config import load_config
 from sao_events.dbt import DbtSettings, open_builder
 from sao_events.ports import NodeEnded
 from tests.dbt_projects import write_project
+from tests.nightly import ADAPTERS
 from tests.oracle.postgres import PostgresServer, missing, server
 from tests.processes import configure
 from tests.test_cli_dbt import answer, brief
@@ -70,7 +71,7 @@ class Things:
         return {name: report.content for name, report in self.built(*names, **options).items()}
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+@pytest.fixture(scope="module", params=ADAPTERS)
 def things(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Things]:
     folder = tmp_path_factory.mktemp(request.param)
     root = write_project(folder / "project", FILES, settings=f"vars: {{odd: '{ODD[request.param]}'}}")

@@ -22,6 +22,7 @@ import duckdb
 import pytest
 
 from tests.dbt_projects import write_project
+from tests.nightly import NIGHTLY
 from tests.processes import Served, configure, processes_in, served, traced, traced_model, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
@@ -141,8 +142,8 @@ MOMENTS: dict[str, Callable[[Served, Loader, random.Random], None]] = {
     "at any instant": lambda service, loader, chance: time.sleep(chance.uniform(0.0, 9.0)),
 }
 FEW = {
-    "warm": list(MOMENTS)[:6],
-    "subprocess": ["while a slow model is built", "while tests run"],
+    "warm": ["while events are appended", "between the plan and the build", "while a Python model is built"],
+    "subprocess": ["while a slow model is built"],
 }
 
 
@@ -152,7 +153,7 @@ def test_killed_at_any_instant(runner: str, tmp_path: Path) -> None:
     seed = random.randrange(1_000_000)
     print("seed", seed)  # shown where it fails
     chance = random.Random(seed)
-    moments = [*MOMENTS, *["at any instant"] * 15] if os.environ.get("SAO_NIGHTLY") else FEW[runner]
+    moments = [*MOMENTS, *["at any instant"] * 15] if NIGHTLY else FEW[runner]
     with served(folder, start=False) as service, Loader(folder, chance) as loader:
         loader.service = service
         for moment in moments:

@@ -6,7 +6,6 @@ quick profile is for every change; `SAO_NIGHTLY=1` takes twenty times as many.
 
 from __future__ import annotations
 
-import os
 from copy import deepcopy
 from dataclasses import replace
 
@@ -24,8 +23,9 @@ from sao_events.store.checkpoint import world_from_bytes, world_to_bytes
 from sao_events.yamltext import Word
 from tests.histories import histories
 from tests.laws import History, decided, lawful, sound
+from tests.nightly import NIGHTLY
 
-MANY = 20 if os.environ.get("SAO_NIGHTLY") else 1
+MANY = 20 if NIGHTLY else 1
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 

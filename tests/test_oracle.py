@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.nightly import NIGHTLY
 from tests.oracle import postgres
 from tests.oracle.__main__ import one
 from tests.oracle.scratch import Dbt
 
-STEPS = 7
+STEPS = 7 if NIGHTLY else 4
 
 
 @pytest.mark.dbt

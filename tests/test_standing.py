@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from random import Random
@@ -24,9 +23,10 @@ from sao_events.standing import Standing
 from sao_events.state import World
 from tests.histories import histories
 from tests.laws import History
+from tests.nightly import NIGHTLY
 from tests.record import Record, node
 
-MANY = 20 if os.environ.get("SAO_NIGHTLY") else 1
+MANY = 20 if NIGHTLY else 1
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large]
 PLAIN = Settings(attempts=1)
 HOUR = 3600.0

@@ -14,6 +14,7 @@ from sao_events import events as e
 from sao_events.config import load_config
 from sao_events.service import Service
 from tests.dbt_projects import write_project
+from tests.nightly import ADAPTERS
 from tests.oracle.postgres import PostgresServer, missing, server
 from tests.processes import configure, processes_in, until
 
@@ -81,7 +82,7 @@ class Shop:
         return bool(found["nodes"]) and not (due or found["runs"] or found["error"])
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+@pytest.fixture(scope="module", params=ADAPTERS)
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp(request.param) / "project"
     configure(write_project(folder, FILES), "relations: {every: 1d}\n")

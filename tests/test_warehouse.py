@@ -17,6 +17,7 @@ from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.ports import Answer, NodeBegan, Piece, PieceEnded, Report
 from sao_events.project import Project
 from tests.dbt_projects import write_project
+from tests.nightly import ADAPTERS
 from tests.oracle.postgres import PostgresServer, missing, server
 from tests.processes import configure, processes_in, until
 
@@ -51,7 +52,7 @@ class Asked:
         return self.builder.ask(statements, seconds, most)
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+@pytest.fixture(scope="module", params=ADAPTERS)
 def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     """A builder that has parsed a project."""
     folder = tmp_path_factory.mktemp(request.param)
