@@ -95,6 +95,14 @@ class DeliveriesContract:
         assert told(store) == [("accepted", 1, (1,))]
         assert store.deliveries()[0].delivery.landings == ()
 
+    def test_one_that_two_judge_again_makes_its_events_once(self, store: Store) -> None:
+        first = receive(store, replace(came(None, verdict="waiting"), landings=({"x": 1},))).delivered
+        assert receive(store, came(None), None, again=first.id).recorded != (None,)
+        late = receive(store, came(None), None, again=first.id)
+        assert (late.recorded, late.delivered) == ((None,), store.deliveries()[0])
+        assert told(store) == [("accepted", 1, (1,))]
+        assert store.last() == 1
+
     def test_those_with_landings_are_found_and_what_is_not_acted_on_has_none(self, store: Store) -> None:
         landings = ({"x": 1},)
         receive(store, replace(came("1"), landings=landings), "a")

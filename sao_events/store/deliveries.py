@@ -56,6 +56,8 @@ def take(incoming: Incoming, table: Table, record: Callable[[Draft], Recorded | 
     delivery, mark = incoming.delivery, mark_of(incoming.delivery)
     place = table.get(incoming.again) if incoming.again else table.find(mark) if mark else None
     recorded: tuple[Recorded | None, ...] = (None,) * len(incoming.drafts)
+    if incoming.again and place is not None and not place.delivery.landings:  # somebody else was faster
+        return Receipt(place, recorded)
     known = _known(delivery, place) if place is not None and not incoming.again else None
     if known is not None:
         delivery, mark = known, _to_json([known.verdict, known.endpoint, known.delivery, known.digest])
