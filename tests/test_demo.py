@@ -20,7 +20,10 @@ def test_each_step_builds_what_it_says() -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     first, landed, comment, changed, window = re.split(r"^\d\. ", done.stdout, flags=re.MULTILINE)[1:]
     assert len(BUILT.findall(first)) == 18
-    assert set(BUILT.findall(landed)) == {"int_orders", "mart_orders"}
-    assert BUILT.findall(comment) == []
-    assert set(BUILT.findall(changed)) == {"mart_customer_orders", "mart_customer_value"}
-    assert BUILT.findall(window) == ["mart_store_daily"]
+    # Its window of one minute may end before the last step, where the machine is slow; then it is built there too.
+    early = {"mart_store_daily"}
+    assert set(BUILT.findall(landed)) - early == {"int_orders", "mart_orders"}
+    assert set(BUILT.findall(comment)) - early == set()
+    assert set(BUILT.findall(changed)) - early == {"mart_customer_orders", "mart_customer_value"}
+    in_time = not any(early & set(BUILT.findall(step)) for step in (landed, comment, changed))
+    assert set(BUILT.findall(window)) - (set() if in_time else {"int_orders", "mart_orders"}) == early
