@@ -359,15 +359,15 @@ def code_to_json(code: Code) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str) or value is None:
+        return value
     if isinstance(value, Code):
         return code_to_json(value)
     if isinstance(value, Observed):
         return _given(value)
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _given(value: Any) -> dict[str, Any]:

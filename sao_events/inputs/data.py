@@ -14,7 +14,7 @@ MOST, TEXT_LENGTH, ROWS = 1000, 256, 2**63 - 1
 AHEAD = 300.0
 LABELS = 32
 NAMES = ("source", "sources", "relation", "labels")
-KEYS = (*NAMES, "load_id", "loaded_at", "rows", "bytes", "status")
+KEYS = frozenset((*NAMES, "load_id", "loaded_at", "rows", "bytes", "status"))
 STATUSES = ("success", "partial", "failed")
 EXAMPLE = (
     'send {"source": "raw.orders"}, with load_id, loaded_at, rows if known; or {"sources": [...]}; or a list of these'
@@ -78,7 +78,7 @@ def _landings(item: Any, now: float) -> list[Landing | None]:
 def _checked(item: Any) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise Malformed("the body is neither an object nor a list of objects", hint=EXAMPLE)
-    if unknown := item.keys() - set(KEYS):
+    if unknown := item.keys() - KEYS:
         raise Malformed(f"unknown key {shown(min(unknown))}", hint=EXAMPLE)
     return dict(item)
 
@@ -123,7 +123,7 @@ def is_ours(body: Any) -> bool:
     """Whether a body is one that `read_landings` would read, and not one of somebody else's."""
     if isinstance(body, list):
         return bool(body) and all(isinstance(item, dict) and is_ours(item) for item in body)
-    return isinstance(body, dict) and body.keys() <= set(KEYS) and not body.keys().isdisjoint(NAMES)
+    return isinstance(body, dict) and body.keys() <= KEYS and not body.keys().isdisjoint(NAMES)
 
 
 def read_place(relation: str) -> Place:

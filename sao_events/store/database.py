@@ -14,6 +14,8 @@ from sao_events.errors import StoreError
 
 APPLICATION_ID = 0x53414F45
 PATIENCE = 10.0  # seconds to wait for another process that writes
+STATEMENTS = 256  # that a connection keeps prepared
+WAL_PAGES = 8_000  # of 4 KiB, after which a commit also brings the write-ahead log into the file
 
 _AWAY = "stop what uses it, then restore a backup or move it away: the next builds write a new state"
 _RIGHTS = "it and its directory must be readable and writable by this user"
@@ -77,11 +79,16 @@ def connect(path: Path) -> sqlite3.Connection:
     # Never opened and closed again where it exists: closing drops the locks that SQLite holds in this process.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
+    )
     try:
         _refuse_strangers(connection, path)
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
+        # A statement that inserts many rows keeps what it changes for the case that it fails: not in a file of its own.
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     except BaseException:
         connection.close()
         raise

@@ -21,7 +21,7 @@ from sao_events.events import subject as about
 from sao_events.identity import Known
 from sao_events.ports import Delivered, Draft, Incoming, Receipt
 from sao_events.store import identities
-from sao_events.store.database import connect, explained, migrate, migrations, transaction
+from sao_events.store.database import STATEMENTS, connect, explained, migrate, migrations, transaction
 from sao_events.store.deliveries import SqliteTable, delivered_of, question, take
 from sao_events.store.drafts import check, check_incoming
 from sao_events.store.writer import GroupedWriter
@@ -29,10 +29,9 @@ from sao_events.store.writer import GroupedWriter
 _Values: TypeAlias = tuple[float, str, str | None, str, str, str | None, str | None]
 _Row: TypeAlias = tuple[Draft, _Values]
 
-# Many rows by one statement: while it runs, so do other threads of Python. Few lengths, so that it stays prepared.
+# Many rows by one statement: while it runs, so do other threads of Python. One for each length, as they stay prepared.
 _INSERT = "INSERT INTO events (at, kind, key, sender, body, subject, run) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_LENGTHS = (64, 32, 16, 8, 4, 2, 1)
-_INSERTS = {length: _INSERT + ", (?, ?, ?, ?, ?, ?, ?)" * (length - 1) for length in _LENGTHS}
+_INSERTS = [_INSERT + ", (?, ?, ?, ?, ?, ?, ?)" * more for more in range(STATEMENTS // 2)]
 _PUT_AFTER = "SELECT seq, key FROM events WHERE seq > ? ORDER BY seq"
 _READ = "SELECT seq, at, kind, key, sender, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 _FIND = """
@@ -51,7 +50,7 @@ _GET_CHECKPOINT = "SELECT seq, body FROM checkpoint"
 # What wrong fields of an event, or bytes that are no JSON, may raise.
 _UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 
-_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
 class _Arrival(NamedTuple):
@@ -116,16 +115,15 @@ class SqliteStore:
 
     def _put_events(self, rows: Sequence[_Row]) -> list[Recorded | None]:
         """What each became, in their order; None where its key is there."""
-        put: list[Recorded | None] = []
-        while len(put) < len(rows):
-            length = next(it for it in _LENGTHS if it <= len(rows) - len(put))
-            put += self._put_together(rows[len(put) : len(put) + length])
-        return put
+        most = len(_INSERTS)
+        return [put for first in range(0, len(rows), most) for put in self._put_together(rows[first : first + most])]
 
     def _put_together(self, rows: Sequence[_Row]) -> list[Recorded | None]:
-        last: int = self._writes.execute(_LAST).fetchone()[0] or 0
-        inserted = self._writes.execute(_INSERTS[len(rows)], [value for _, values in rows for value in values])
-        if inserted.rowcount == len(rows):  # in their order, as the rows of one statement are
+        done = self._writes.execute(_INSERTS[len(rows) - 1], [value for _, values in rows for value in values])
+        if not done.rowcount:
+            return [None] * len(rows)
+        last = (done.lastrowid or 0) - done.rowcount  # what is inserted gets numbers that follow each other
+        if done.rowcount == len(rows):  # in their order, as the rows of one statement are
             return [_recorded(seq, draft) for seq, (draft, _) in enumerate(rows, last + 1)]
         new = {key: seq for seq, key in self._writes.execute(_PUT_AFTER, (last,)) if key is not None}
         put: list[Recorded | None] = []

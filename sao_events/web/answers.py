@@ -40,10 +40,13 @@ def answer(body: Any, status: int = 200, headers: Headers | None = None) -> Resp
 
 
 async def send_json(send: Send, status: int, body: Any) -> None:
-    """The same, at less cost, for what is asked for thousands of times each second."""
+    """The same, at less cost, for what programs with a token ask for thousands of times each second."""
     content = _encode(body).encode()
-    length = str(len(content)).encode()
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"content-length", length)]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-length", b"%d" % len(content)),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 

@@ -69,7 +69,8 @@ class Guard:
     """Middleware: rate, host, and the headers that keep a browser from doing more with an answer than showing it.
 
     The host is not looked at where an event is posted: that needs a secret, and webhooks may come through a tunnel.
-    What is posted to a path in `direct` takes no further way through middleware and routes.
+    What is posted to a path in `direct` takes no further way through middleware and routes; its own answers, which only
+    the holder of a token gets and no browser shows, go out as they are.
     """
 
     def __init__(
@@ -90,31 +91,37 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
-        async def secured(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SECURITY]
-            await send(message)
-
         client = scope["client"]
         if wait := self.buckets.take(client[0] if client else "", self.now()):
             after = {"retry-after": str(ceil(wait)), "connection": "close"}
             refusal = problem(429, "too many requests", "send fewer, or many events in one request", after)
-            await refusal(scope, receive, secured)
+            await refusal(scope, receive, _secured(send))
         elif self.hosts is not None and _is_read(scope) and _host(scope) not in self.hosts:
             refusal = problem(
                 400, "unknown host", "ask for it as localhost, or set http.host to the name it is reached by"
             )
-            await refusal(scope, receive, secured)
+            await refusal(scope, receive, _secured(send))
         elif scope["method"] == "POST" and scope["path"] in self.direct:
             try:
-                await self.direct[scope["path"]](scope, receive, secured)
+                await self.direct[scope["path"]](scope, receive, send)
             except SaoError as error:
-                await explained(Request(scope), error)(scope, receive, secured)
+                await explained(Request(scope), error)(scope, receive, _secured(send))
             except Exception as error:
-                await failed(Request(scope), error)(scope, receive, secured)
+                await failed(Request(scope), error)(scope, receive, _secured(send))
                 raise
         else:
-            await self.app(scope, receive, secured)
+            await self.app(scope, receive, _secured(send))
+
+
+def _secured(send: Send) -> Send:
+    """`send`, with what protects a browser on the way."""
+
+    async def secured(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *SECURITY]
+        await send(message)
+
+    return secured
 
 
 def _is_read(scope: Scope) -> bool:
