@@ -102,3 +102,15 @@ def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     assert files - names == set()
     assert {"sao_events/py.typed", f"sao_events-{__version__}.dist-info/licenses/LICENSE"} <= names
     assert "sao-events = sao_events.cli:main" in scripts
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "config").glob("*.md")]
+    links = [
+        (page.relative_to(ROOT), link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)", page.read_text(encoding="utf-8"))
+        if not re.match(r"[a-z]+:", link)
+    ]
+    assert len(links) > 50
+    assert [(page, link) for page, link in links if not (ROOT / page.parent / link).exists()] == []
