@@ -87,9 +87,7 @@ def _passed(graph: Graph, node: str, column: str) -> Iterator[tuple[str, str, st
 
 
 def _downstream(graph: Graph, node: str, column: str) -> Iterator[tuple[str, str, str, str]]:
-    for reader in graph.nodes:
-        if node not in graph.upstreams[reader] or not graph.nodes[reader].built:
-            continue
+    for reader in graph.readers[node]:
         if graph.readings[reader].rows is None:
             names = graph.readings[reader].named.get(node)
             if names is None or column in names or column == WHOLE:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from sao_events.ancestry import PASSED, UNKNOWN, column_lineage, columns_known
+from sao_events.column_name import lineage_of
 from sao_events.columns import analyse
+from sao_events.errors import UsageError
 from sao_events.graph import Graph
 from sao_events.nodes import Node, Source
+from sao_events.project import Project
 
 QUERIES = {
     "star": "select * from raw",
@@ -72,3 +77,34 @@ def test_going_down_the_doubt_is_about_the_reader() -> None:
     assert tree["doubt"] == ""
     doubts = {(it["node"], it["column"]): it["doubt"] for it in tree["because"]}
     assert doubts == {("opaque", "*"): f"{UNKNOWN} (it asks the warehouse)", ("sums", "total"): ""}
+
+
+def test_a_column_is_named_by_its_node_or_source() -> None:
+    project = Project(shop(), "shop", "duckdb")
+    assert lineage_of(project, "orders.AMOUNT") == column_lineage(shop(), "orders", "amount")
+    assert lineage_of(project, "raw.a", downstream=True) == column_lineage(shop(), "raw", "a", downstream=True)
+    assert lineage_of(project, "raw.a")["because"] == []
+
+
+def test_a_node_goes_before_a_source_of_its_name() -> None:
+    nodes = [Node("model.shop.orders", "orders", "table", ("source.shop.raw.orders",))]
+    project = Project(Graph(nodes, [Source("source.shop.raw.orders", "raw.orders")]), "shop", "duckdb")
+    assert lineage_of(project, "orders.id")["node"] == "model.shop.orders"
+    assert lineage_of(project, "raw.orders.id")["node"] == "source.shop.raw.orders"
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [("orders", "orders.amount"), (".id", "orders.amount"), ("order.id", "orders"), ("orders.amonut", "amount")],
+)
+def test_what_is_no_column_is_refused_with_the_nearest(asked: str, hint: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        lineage_of(Project(shop(), "shop", "duckdb"), asked)
+    assert hint in (refused.value.hint or "")
+
+
+def test_a_part_of_its_readers_has_none_of_its_own() -> None:
+    nodes = [Node("part", "part", "ephemeral", ("raw",)), Node("whole", "whole", "table", ("part",))]
+    project = Project(Graph(nodes, [Source("raw", "raw")]), "shop", "duckdb")
+    with pytest.raises(UsageError, match="ephemeral"):
+        lineage_of(project, "part.id", downstream=True)

@@ -57,6 +57,7 @@ CORE = (
     "effects",
     "deployment",
     "report",
+    "column_name",
 )
 PORTS = ("ports", "clock")
 ADAPTERS = ("checkout", "dbt", "githost", "inputs", "lock", "store", "warehouse", "yamltext")

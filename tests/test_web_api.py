@@ -167,6 +167,20 @@ def test_why_of_an_unknown_node_names_the_nearest(client: httpx.Client, service:
     refused(client, "/api/nodes/%2e%2e%2f%2e%2e/why", 404)
 
 
+def test_lineage_of_a_column_both_ways(client: httpx.Client, service: Service) -> None:
+    up, down = (get(client, "/api/lineage", column="raw.orders.id", downstream=way) for way in ("0", "1"))
+    assert (up["node"], up["column"], up["because"]) == (ORDERS, "id", [])
+    assert [it["node"] for it in down["because"]] == [STG]
+    described = client.get("/api/openapi.json").json()["components"]["schemas"]["Column"]
+    assert set(described["properties"]) == set(described["required"]) == set(up)
+
+
+@pytest.mark.parametrize(("column", "hint"), [("", "MODEL.COLUMN"), ("revenu.id", "revenue"), ("x" * 5000, "MODEL")])
+def test_lineage_of_no_column_says_what_is_near(client: httpx.Client, service: Service, column: str, hint: str) -> None:
+    assert hint in refused(client, f"/api/lineage?column={column}", 404)
+    assert hint in refused(client, f"/api/lineage?column={column}&downstream=1", 404)
+
+
 # Events
 
 
@@ -314,6 +328,7 @@ def test_without_a_project_everything_answers(tmp_path: Path) -> None:
         assert get(client, "/api/decisions")["nodes"] == []
         assert get(client, "/api/runs") == {"runs": []}
         refused(client, "/api/nodes/orders/why", 503)
+        refused(client, "/api/lineage?column=orders.id", 503)
         assert "No project is loaded yet" in client.get("/").text
 
 

@@ -10,10 +10,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from sao_events import report
+from sao_events.column_name import lineage_of
 from sao_events.decide import Action
 from sao_events.deliveries import delivery_object, unmatched
+from sao_events.errors import UsageError
 from sao_events.events import EVENTS, Recorded, subject
 from sao_events.ports import VERDICTS
+from sao_events.project import Project
 from sao_events.web.answers import Problem, answer, unavailable
 from sao_events.web.backend import Backend
 from sao_events.web.output import Output, run_output
@@ -124,9 +127,7 @@ class Api:
         """Why one node, by its id or name, is built or not."""
         name = request.path_params["id"]
         with self.backend.view() as view:
-            if view.project is None:
-                raise unavailable("no project is loaded yet", "ask again in a moment; /readyz says when")
-            found = report.resolve_node(view.project, name)
+            found = report.resolve_node(_project(view), name)
             if isinstance(found, str):
                 said = report.why(view, self.backend.store.find, found)
                 if request.query_params.get("diff") in {"1", "true"}:
@@ -134,6 +135,16 @@ class Api:
                 return answer(said)
         hint = f"did you mean {' or '.join(found)}?" if found else "/api/status lists the nodes"
         raise Problem(404, "there is no such node", hint=hint)
+
+    def lineage(self, request: Request) -> Response:
+        """Which columns `column` is made of, or with `downstream` which are made of it."""
+        downstream = request.query_params.get("downstream") in {"1", "true"}
+        with self.backend.view() as view:
+            project = _project(view)
+        try:
+            return answer(lineage_of(project, request.query_params.get("column", ""), downstream=downstream))
+        except UsageError as error:
+            raise Problem(404, error.message, hint=error.hint) from None
 
     def openapi(self, request: Request) -> Response:
         """The description of all this."""
@@ -152,6 +163,12 @@ class Api:
                 "no project is in force yet, or the service is stopping", "/api/status says what is wrong"
             )
         return answer({"status": "ready"})
+
+
+def _project(view: report.View) -> Project:
+    if view.project is None:
+        raise unavailable("no project is loaded yet", "ask again in a moment; /readyz says when")
+    return view.project
 
 
 def _kinds(request: Request) -> list[str] | None:

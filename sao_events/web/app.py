@@ -56,6 +56,7 @@ def create_app(
         Route("/api/runs/{id}", api.run),
         Route("/api/runs/{id}/output", api.output),
         Route("/api/nodes/{id}/why", api.why),
+        Route("/api/lineage", api.lineage),
         Route("/api/openapi.json", api.openapi),
         Route("/healthz", api.health),
         Route("/readyz", api.readiness),
