@@ -144,6 +144,25 @@ def test_a_value_that_differs_at_each_build_changes_with_every_edit() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("frame", "steady"),
+    [
+        ("", True),
+        ("range between unbounded preceding and current row", True),
+        ("groups 1 preceding", True),
+        ("rows between unbounded preceding and unbounded following", True),
+        ("rows unbounded preceding", False),
+        ("rows between unbounded preceding and current row", False),
+        ("rows between unbounded preceding and unbounded following exclude current row", False),
+        ("rows between 1 preceding and 1 following", False),
+    ],
+)
+def test_a_frame_of_a_number_of_rows_leaves_open_which_of_equal_ones_it_has(frame: str, steady: bool) -> None:
+    text = f"select a, sum(b) over (order by c {frame}) as total from db.t"
+    assert of(text).steady == steady
+    assert same(text, text.replace("select a,", "select d, a,")) == (True, {"a", "total"} if steady else {"a"})
+
+
 def test_select_star_passes_columns_on_and_its_filter_decides_the_rows() -> None:
     reading = of("select * from db.t where x > 1").reading({"db.t": "t"})
     assert reading == Reading({}, frozenset({"t"}), {"t": ("x",)}, {})

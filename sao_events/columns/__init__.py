@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import parse
 from sqlglot.errors import SqlglotError
 
-from sao_events.columns.allowed import UNSTEADY
+from sao_events.columns.allowed import unsteady
 from sao_events.columns.output import EVERYTHING, UNNAMED, Output, Star, Whole
 from sao_events.columns.query import Query
 from sao_events.lineage import Code, Reading, digest
@@ -79,7 +79,7 @@ def analyse(text: str, dialect: str) -> Analysis:
         trees = [tree for tree in parse(text, dialect=dialect) if tree is not None]
         if len(trees) != 1:
             raise Whole("it is not one query")
-        steady = trees[0].find(*UNSTEADY) is None
+        steady = not any(map(unsteady, trees[0].walk()))
         query = Query(dialect, digest(text))
         found = _analysis(query.of(trees[0], {}, None))
         return replace(found, steady=steady, mentioned=_grouped(query.mentioned))

@@ -21,4 +21,18 @@ PARTS: tuple[type[exp.Expr], ...] = (
     exp.Exists, exp.Where,
 )  # fmt: skip
 
+FRAMES = frozenset({"RANGE", "GROUPS"})  # rows that are equal in order are in them together
+
 KNOWN = (*PURE, *AGGREGATES, *RANKS, *UNSTEADY, *PARTS)
+
+
+def unsteady(e: exp.Expr) -> bool:
+    """Whether the value of `e` may be another at each build over the same data. A frame of a number of rows is: which of
+    those that are equal in order it has is left open. One over all rows is not.
+    """
+    if not isinstance(e, exp.WindowSpec):
+        return isinstance(e, UNSTEADY)
+    if str(e.args.get("kind", "")).upper() in FRAMES:
+        return False
+    ends = {tuple(str(e.args.get(f"{end}{part}")).upper() for part in ("", "_side")) for end in ("start", "end")}
+    return e.args.get("exclude") is not None or ends != {("UNBOUNDED", "PRECEDING"), ("UNBOUNDED", "FOLLOWING")}

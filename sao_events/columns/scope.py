@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sao_events.columns.allowed import KNOWN, UNSTEADY
+from sao_events.columns.allowed import KNOWN, unsteady
 from sao_events.columns.output import Cell, Output, Whole, either, union
 from sao_events.lineage import digest
 from sao_events.proof.names import fold
@@ -68,7 +68,7 @@ class Scope:
             return "star"
         if not isinstance(e, KNOWN):
             raise Whole(f"the meaning of {e.key} is not known")
-        parts = [e.key, self.salt if isinstance(e, UNSTEADY) else ""]
+        parts = [e.key, self.salt if unsteady(e) else ""]
         for key in sorted(e.args):
             value = e.args[key]
             if value is not None and value is not False and value != []:
