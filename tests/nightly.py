@@ -7,7 +7,5 @@ import os
 import pytest
 
 NIGHTLY = bool(os.environ.get("SAO_NIGHTLY"))
-ADAPTERS = [
-    "duckdb",
-    pytest.param("postgres", marks=pytest.mark.skipif(not NIGHTLY, reason="SAO_NIGHTLY=1 runs it on PostgreSQL too")),
-]
+by_night = pytest.mark.skipif(not NIGHTLY, reason="SAO_NIGHTLY=1 runs it")
+ADAPTERS = ["duckdb", pytest.param("postgres", marks=by_night)]

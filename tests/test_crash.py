@@ -22,7 +22,7 @@ import duckdb
 import pytest
 
 from tests.dbt_projects import write_project
-from tests.nightly import NIGHTLY
+from tests.nightly import NIGHTLY, by_night
 from tests.processes import Served, configure, processes_in, served, traced, traced_model, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
@@ -171,7 +171,7 @@ def test_killed_at_any_instant(runner: str, tmp_path: Path) -> None:
     assert contents(folder) == contents(built_at_once(folder))
 
 
-@pytest.mark.parametrize("runner", FEW)
+@pytest.mark.parametrize("runner", ["warm", pytest.param("subprocess", marks=by_night)])
 def test_a_build_that_will_not_end_is_waited_for(runner: str, tmp_path: Path) -> None:
     """A build that is stopped cannot end politely. It is killed after the grace, and until then nothing is built."""
     files = {name: FILES[name] for name in ("models/t_b.sql", "models/sources.yml")}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nightly import NIGHTLY
+from tests.nightly import NIGHTLY, by_night
 from tests.oracle import postgres
 from tests.oracle.__main__ import one
 from tests.oracle.scratch import Dbt
@@ -21,7 +21,8 @@ STEPS = 7 if NIGHTLY else 4
 @pytest.mark.dbt
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("adapter", "project"), [("duckdb", "shop"), ("duckdb", "generated"), ("postgres", "generated")]
+    ("adapter", "project"),
+    [("duckdb", "shop"), pytest.param("duckdb", "generated", marks=by_night), ("postgres", "generated")],
 )
 def test_at_rest_the_warehouse_is_that_of_a_full_build(adapter: str, project: str, tmp_path: Path) -> None:
     pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")

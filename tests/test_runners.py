@@ -25,6 +25,7 @@ from sao_events.errors import DbtError
 from sao_events.ports import NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.project import Project
 from tests.dbt_projects import write_project
+from tests.nightly import NIGHTLY
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
 pytestmark = [pytest.mark.dbt, pytest.mark.slow]
@@ -146,6 +147,7 @@ def ended(reports: list[Report]) -> PieceEnded:
 
 
 RUNNERS = ("subprocess", "warm")
+warm_is_enough = pytest.mark.warm_is_enough
 
 
 @pytest.fixture(scope="session")
@@ -173,6 +175,19 @@ def shared(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pyt
     finally:
         builder.close()
     assert processes_in(folder) == []
+
+
+@pytest.fixture(autouse=True)
+def _by_night(request: pytest.FixtureRequest) -> None:
+    """What does not hang on how dbt is started is tested with the warm runner by day."""
+    spec = getattr(request.node, "callspec", None)
+    if (
+        not NIGHTLY
+        and spec
+        and "subprocess" in spec.params.values()
+        and request.node.get_closest_marker("warm_is_enough")
+    ):
+        pytest.skip("SAO_NIGHTLY=1 runs it with a process for each build too")
 
 
 @pytest.fixture
@@ -247,6 +262,7 @@ def test_builds_what_is_asked_in_the_order_of_the_graph_and_reports_as_it_goes(b
     assert all(report.words == "success" for report in reports if isinstance(report, NodeEnded))
 
 
+@warm_is_enough
 def test_keeps_the_whole_log_of_a_piece_as_plain_text(bench: Bench) -> None:
     piece = bench.piece("raw", "base", "python")
     bench.through(piece)
@@ -255,6 +271,7 @@ def test_keeps_the_whole_log_of_a_piece_as_plain_text(bench: Bench) -> None:
     assert all(part in log for part in ("create view", "base", "printed by a model", "Completed successfully"))
 
 
+@warm_is_enough
 def test_builds_nothing_but_what_is_asked(bench: Bench) -> None:
     assert outcomes(bench.run("total")) == {"total success", "done"}
     assert bench.query("select table_name from information_schema.tables order by 1") == [
@@ -291,11 +308,13 @@ def test_a_failed_test_gates_the_readers_a_warning_does_not(bench: Bench) -> Non
     assert "1" in (failed.message or "")
 
 
+@warm_is_enough
 def test_tests_alone(bench: Bench) -> None:
     bench.run("doubled")
     assert outcomes(bench.run(tests=["not_null_base", "doubles"])) == {"not_null_base_id pass", "doubles pass", "done"}
 
 
+@warm_is_enough
 def test_a_unit_test_gates_its_model(own: Bench) -> None:
     properties = own.root / "models" / "properties.yml"
     properties.write_text(properties.read_text().replace("amount: 6", "amount: 7"))
@@ -303,12 +322,14 @@ def test_a_unit_test_gates_its_model(own: Bench) -> None:
     assert short(own.run("doubled", tests=["doubles"])) == ["doubles fail", "doubled skipped", "done"]
 
 
+@warm_is_enough
 def test_consecutive_builds_over_an_ephemeral_model(bench: Bench) -> None:
     """One manifest object given to dbt twice loses the folded model the second time."""
     assert outcomes(bench.run("total")) == {"total success", "done"}
     assert outcomes(bench.run("also_folded", "total")) == {"also_folded success", "total success", "done"}
 
 
+@warm_is_enough
 def test_an_incremental_model_grows_and_a_full_refresh_starts_over(bench: Bench) -> None:
     bench.run("grows")
     before = bench.query("select count(*) from grows")
@@ -320,6 +341,7 @@ def test_an_incremental_model_grows_and_a_full_refresh_starts_over(bench: Bench)
     assert bench.query("select count(*) from grows") == before
 
 
+@warm_is_enough
 def test_an_edit_is_built_after_it_was_read(own: Bench) -> None:
     (own.root / "models" / "total.sql").write_text("{{ config(materialized='table') }} select 7 as amount")
     old, own.project = own.project, own.builder.load().project
@@ -389,6 +411,7 @@ def test_a_locked_file_is_one_clear_error_and_heals(bench: Bench) -> None:
     assert outcomes(bench.run("total")) == {"total success", "done"}
 
 
+@warm_is_enough
 def test_a_failing_hook_at_the_end_is_an_error_of_the_piece(own: Bench) -> None:
     settings = own.root / "dbt_project.yml"
     settings.write_text(settings.read_text() + "on-run-end: select error('the hook is broken')\n")
@@ -436,6 +459,7 @@ def test_a_selector_in_dbts_own_words(bench: Bench) -> None:
         bench.builder.select("nonsense:method")
 
 
+@warm_is_enough
 def test_a_project_that_does_not_parse_is_told_in_dbts_words(own: Bench) -> None:
     file = own.root / "models" / "total.sql"
     text = file.read_text()
@@ -448,6 +472,7 @@ def test_a_project_that_does_not_parse_is_told_in_dbts_words(own: Bench) -> None
     assert outcomes(own.run("raw", "base", "total")) >= {"total success", "done"}, "the project read before is in force"
 
 
+@warm_is_enough
 def test_warnings_do_not_hide_the_error(own: Bench) -> None:
     (own.root / "models" / "old.yml").write_text(
         "version: 2\nmodels:\n  - name: total\n    color: red\n    tests: [{accepted_values: {values: [1]}}]\n"
@@ -501,6 +526,7 @@ def test_vars_and_the_environment_reach_dbt(settings: DbtSettings) -> None:
         builder.close()
 
 
+@warm_is_enough
 def test_says_when_there_is_something_to_hear(settings: DbtSettings) -> None:
     calls: list[int] = []
     builder = open_builder(settings, notify=lambda: calls.append(1))
@@ -589,6 +615,7 @@ def test_the_loss_of_the_warm_process_is_an_error_and_heals(settings: DbtSetting
         builder.close()
 
 
+@warm_is_enough
 def test_dbt_is_never_imported_by_the_service(settings: DbtSettings) -> None:
     code = textwrap.dedent("""
         import json, sys
@@ -636,6 +663,7 @@ def test_no_process_is_left_to_the_first_one_of_a_container(settings: DbtSetting
     assert done.stdout == "0\n"
 
 
+@warm_is_enough
 def test_a_seed_is_loaded_from_the_newest_checkout_though_older_ones_are_gone(
     settings: DbtSettings, tmp_path: Path
 ) -> None:
