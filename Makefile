@@ -6,8 +6,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   :=
-# Most of a test's time is spent waiting for dbt: one more process than there are cores.
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
+# Much of a test's time is spent waiting, for a window or for what another process does: two processes for each core.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) '*' 2)
 # The interpreter for a new .venv: `make venv PYTHON=/path/to/python3` overrides the search.
 PYTHON :=
 # What may not exist yet in an older checkout is left out of the checks.
