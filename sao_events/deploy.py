@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Protocol
 
 from sao_events import events as e
+from sao_events.builds import dbt_settings
 from sao_events.checkout import Checkout, without_password
 from sao_events.config import Config, SourceConfig
 from sao_events.deployment import Tracked
 from sao_events.errors import DbtError, GraphError, PolicyError, SaoError
+from sao_events.files import stamp
 from sao_events.graph import Graph
 from sao_events.identify import identified
 from sao_events.identity import Rendered
@@ -30,6 +32,9 @@ from sao_events.state import World
 from sao_events.store.checkpoint import catch_up, load_world
 
 LOG = logging.getLogger("sao_events")
+# Seconds until what was refused is parsed again although no file has changed; they double. What dbt reads elsewhere may
+# have come back: a package, an adapter.
+AGAIN_LEAST, AGAIN_MOST = 10.0, 600.0
 RECALLED = 200  # states of the project that are read back after an upgrade
 
 
@@ -62,6 +67,18 @@ class Found:
     commit: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """What could not be loaded at the instant `at`, with the `stamp` of the files it was read from, and for how many
+    seconds it is not tried again.
+    """
+
+    stamp: str
+    error: SaoError | OSError
+    at: float
+    pause: float
+
+
 class Deployer:
     """Looks up the project of an environment. `world` is what is on record when it begins; from then on it alone
     records what is in force.
@@ -71,32 +88,37 @@ class Deployer:
         self.config, self.parser, self.store = config, parser, store
         self.in_force, self.rejected = (world.project, world.commit), world.rejected
         self.built_from: tuple[str | None, str | None] | None = None
+        self._refused: dict[str | None, _Refused] = {}
         self._warned: tuple[str, ...] = ()
         self._relations: tuple[str | None, tuple[str, ...]] = None, ()  # of a project, by its digest
         self.on_head: Callable[[str | None, str | None], None] = lambda commit, error: None
         git = config.git
         self.checkout = Checkout(git.remote, git.branch, config.state_dir / "git") if git else None
 
-    def look(self, *, fresh: bool = True) -> Found:
+    def look(self, now: float, *, fresh: bool = True) -> Found:
         """Look up what should be in force, parse it, store it. Without `fresh`, a commit that is in force already is
-        not parsed again. What goes wrong is in what is returned.
+        not parsed again, and what was refused only after a change of its files, or rarely. What goes wrong is in what
+        is returned.
         """
+        if fresh:
+            self._refused.clear()
         try:
             commit = self._head()
         except SaoError as error:
-            return self._go_on(str(error))
+            return self._go_on(now, str(error))
         known = self.rejected is None and self.built_from == self.in_force and self.in_force[1] == commit
         if commit and known and not fresh:
             return Found()
         try:
-            return self._load(commit)
+            return self._load(commit, now)
         except (DbtError, GraphError, PolicyError) as error:
-            return self._go_on(str(error), e.ProjectRejected(str(error), commit))
+            return self._go_on(now, str(error), e.ProjectRejected(str(error), commit))
         except SaoError as error:
-            return self._go_on(str(error))
+            return self._go_on(now, str(error))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            return self._go_on(f"the project cannot be read: {where}{error.strerror}\n  it is tried again by itself")
+            said = f"the project cannot be read: {where}{error.strerror}\n  it is tried again by itself"
+            return self._go_on(now, said)
 
     def recorded(self, found: Found) -> None:
         """What was found is on record: build from it."""
@@ -131,7 +153,24 @@ class Deployer:
         self.on_head(commit, None)
         return commit
 
-    def _load(self, commit: str | None) -> Found:
+    def _load(self, commit: str | None, now: float) -> Found:
+        """As `_parse`, unless it would be refused as before."""
+        folder = None if self.checkout else self.config.dbt.project_dir
+        read, known = stamp(folder, dbt_settings(self.config).profiles()), self._refused.get(commit)
+        same = known is not None and known.stamp == read
+        if known and same and 0 <= now - known.at < known.pause:  # a clock that is set back holds up nothing
+            raise known.error.with_traceback(None)
+        try:
+            found = self._parse(commit)
+        except (SaoError, OSError) as error:
+            pause = min(known.pause * 2, AGAIN_MOST) if known and same else AGAIN_LEAST
+            others = [it for it in self._refused.items() if it[0] != commit]
+            self._refused = dict([*others[-1:], (commit, _Refused(read, error, now, pause))])  # head, one in force
+            raise
+        self._refused.pop(commit, None)
+        return found
+
+    def _parse(self, commit: str | None) -> Found:
         folder = self.config.dbt.project_dir
         if self.checkout and commit and self.config.git:
             folder = self.checkout.lay_out(commit, self.parser.folders()) / self.config.git.subdir
@@ -151,21 +190,21 @@ class Deployer:
             self._relations = digest, made_by(project_from_bytes(self.store.get_project(digest)).graph)
         return self._relations[1] if digest is not None else ()
 
-    def _go_on(self, error: str, rejected: e.ProjectRejected | None = None) -> Found:
+    def _go_on(self, now: float, error: str, rejected: e.ProjectRejected | None = None) -> Found:
         """The newest state cannot be in force. A process that has just begun builds from the commit that is."""
-        found = self._loaded_before(rejected.commit if rejected else None)
+        found = self._loaded_before(now, rejected.commit if rejected else None)
         refused = (rejected,) if rejected and (found.events or rejected != self.rejected) else ()
         return replace(
             found, events=(*found.events, *refused), error=f"{error}\n{found.error}" if found.error else error
         )
 
-    def _loaded_before(self, refused: str | None) -> Found:
+    def _loaded_before(self, now: float, refused: str | None) -> Found:
         """The commit in force, loaded where nothing is. That is recorded only where it reads otherwise than it did."""
         commit = self.in_force[1]
         if self.checkout is None or self.built_from is not None or commit is None or commit == refused:
             return Found()
         try:
-            found = self._load(commit)
+            found = self._load(commit, now)
         except (SaoError, OSError) as error:
             return Found(error=f"{commit[:10]}, which is in force, cannot be loaded either: {error}")
         return found if found.digest != self.in_force[0] else replace(found, events=())

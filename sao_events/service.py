@@ -39,8 +39,8 @@ from sao_events.store.checkpoint import try_save
 LOG = logging.getLogger("sao_events")
 # Seconds: how soon an event is noticed that another process appends; pauses after an error, which double; what builds
 # that a dead service left behind, and threads that are to end, are given beyond dbt's own grace.
-POLL, HEAL_LEAST, HEAL_MOST, LOAD_LEAST, LOAD_MOST, SLACK = 0.2, 1.0, 60.0, 2.0, 120.0, 5.0
-CHECKPOINT_EVERY = 5_000
+POLL, HEAL_LEAST, HEAL_MOST, SLACK = 0.2, 1.0, 60.0, 5.0
+LOAD_LEAST, LOAD_MOST, FOLDER_MOST, CHECKPOINT_EVERY = 2.0, 120.0, 5.0, 5_000
 
 
 class Service:
@@ -336,8 +336,8 @@ class Service:
     # The deployer's thread
 
     def _run_deployer(self) -> None:
-        poll, pause = self.config.git.poll if self.config.git else None, LOAD_LEAST
-        wait = poll
+        poll = self.config.git.poll if self.config.git else None
+        wait, pause, most = poll, LOAD_LEAST, LOAD_MOST if poll else FOLDER_MOST
         while not self._stopping.is_set():
             asked = self._load_asked.wait(wait)
             self._load_asked.clear()
@@ -348,14 +348,14 @@ class Service:
             if self._load(asked):
                 wait, pause = poll, LOAD_LEAST
             else:
-                wait, pause = pause if poll is None else min(pause, poll), min(pause * 2, LOAD_MOST)
+                wait, pause = pause if poll is None else min(pause, poll), min(pause * 2, most)
 
     def _load(self, asked: bool) -> bool:
         """Look the project up and record what is found. Returns whether all is well."""
         error: str | None = None
         self._looking = True
         try:
-            found = self.deployer.look(fresh=asked)
+            found = self.deployer.look(self.clock.now(), fresh=asked)
             if self._stopping.is_set():
                 return False  # what was ended says nothing of the project
             self._record(found)

@@ -22,28 +22,13 @@ from watchdog.observers.polling import PollingObserver
 from sao_events import events as e
 from sao_events.config import Config
 from sao_events.errors import SaoError
+from sao_events.files import IGNORED_FOLDERS, matters
 from sao_events.follow import Follow
 from sao_events.ports import Draft
 from sao_events.screen import watch_live
 from sao_events.service import Service
 
-IGNORED_FOLDERS = frozenset({"target", "logs", "dbt_packages", ".git", ".sao", ".venv", "__pycache__", "node_modules"})
-SUFFIXES = frozenset({".sql", ".yml", ".yaml", ".py", ".csv", ".md"})
 QUIET, MOST = 0.1, 2.0  # an editor writes a save in pieces; a formatter or a branch takes its time
-
-
-def matters(path: Path, folder: Path) -> bool:
-    """Whether a change of `path` can change the project in `folder`: not dbt's own output, nor an editor's temporary
-    files.
-    """
-    try:
-        parts = path.relative_to(folder).parts
-    except ValueError:
-        return False
-    if not parts or IGNORED_FOLDERS.intersection(parts[:-1]):
-        return False
-    name = parts[-1]
-    return path.suffix in SUFFIXES and not name.startswith((".", "#", "~")) and name != "profiles.yml.tmp"
 
 
 class Saves(FileSystemEventHandler):

@@ -60,7 +60,7 @@ CORE = (
     "column_name",
 )
 PORTS = ("ports", "clock")
-ADAPTERS = ("checkout", "dbt", "githost", "inputs", "lock", "store", "warehouse", "yamltext")
+ADAPTERS = ("checkout", "dbt", "files", "githost", "inputs", "lock", "store", "warehouse", "yamltext")
 SHELL = (
     "apart",
     "builds",

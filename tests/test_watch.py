@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sao_events.watch import Saves, Watched, matters
+from sao_events.files import matters
+from sao_events.watch import Saves, Watched
 
 
 @pytest.mark.parametrize(

@@ -106,15 +106,18 @@ class DbtSettings:
         if not os.access(self.state_dir, os.W_OK | os.X_OK):
             raise StoreError(f"{self.state_dir} cannot be written", hint=hint)
 
+    def profiles(self) -> list[Path]:
+        """Where profiles are looked for: the first file that is there counts."""
+        given = self.profiles_dir or self.environment().get("DBT_PROFILES_DIR")
+        places = [str(given)] if given else [str(self.project_dir), "~/.dbt"]
+        return [Path(place).expanduser() / "profiles.yml" for place in places]
+
     def given_target(self) -> dict[str, Any]:
         """The target as the profile writes it, with the environment variables that it names, without what may be
         secret; empty where it is not found.
         """
         env = self.environment()
-        given = self.profiles_dir or env.get("DBT_PROFILES_DIR")
-        places = [str(given)] if given else [str(self.project_dir), "~/.dbt"]
-        files = [Path(place).expanduser() / "profiles.yml" for place in places]
-        profiles = next((_yaml(file) for file in files if file.is_file()), {})
+        profiles = next((_yaml(file) for file in self.profiles() if file.is_file()), {})
         profile = profiles.get(str(self.profile or _yaml(self.project_dir / "dbt_project.yml").get("profile")))
         if not isinstance(profile, dict):
             return {}
