@@ -387,13 +387,13 @@ class Service:
         if found.project is not None and found.project.adapter == "duckdb":
             with self._changed:
                 self._fit(found.project)
-        now = self.clock.now()
-        if found.project is not None and self._project is None:
-            take_up(self.store, found.project, self.config, now)  # so that the first builds see it
+        now, waited = self.clock.now(), self._project is None
         with self.dbt.held():
             if found.events:
                 self.submit([Draft(event, now, sender="deployer") for event in found.events]).result()
             self.deployer.recorded(found)
+            if found.project is not None and waited:  # by what is in force, and so that the first builds see it
+                take_up(self.store, found.project, self.config, now)
             if found.project is not None:
                 self.prober.first(found.project)
         self.prober.soon()

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from sao_events.clock import SystemClock
 from sao_events.config import load_config
 from sao_events.deploy import Found
 from sao_events.errors import StoreError
+from sao_events.graph import Graph
 from sao_events.inputs.landing import Landing
 from sao_events.inputs.matched import names_in, waiting
+from sao_events.nodes import Source
 from sao_events.ports import Delivery, Draft, Store
+from sao_events.project import Project, project_digest, project_to_bytes
 from sao_events.service import Service
 from sao_events.store.sqlite import SqliteStore
 from tests.dbt_projects import write_project
@@ -126,6 +129,8 @@ def test_what_reads_new_data_is_built_also_when_another_process_tells(tmp_path: 
         assert not service.ready
         rest(service)
         assert log(service.store, e.DataLanded) == [e.DataLanded("source.tiny.raw.a", "0", early.at)]
+        order = [type(it).__name__ for it in log(service.store, e.ProjectLoaded, e.DataLanded, e.NodeBuilt)]
+        assert order == ["ProjectLoaded", "DataLanded", "NodeBuilt", "NodeBuilt"]  # judged by what is in force
         [taken] = service.store.deliveries()
         assert (taken.delivery.verdict, names_in(taken.delivery.landings)) == ("accepted", ["raw.c"])
         landed(service, "a", "1")
@@ -136,6 +141,25 @@ def test_what_reads_new_data_is_built_also_when_another_process_tells(tmp_path: 
         until(lambda: len(log(service.store, e.NodeBuilt)) == 4, "the build of t_b")
         rest(service)
     assert len(log_of(folder, e.RunStarted)) == 3
+
+
+def test_what_waits_is_judged_also_where_the_process_died_as_soon_as_a_project_was_in_force(tmp_path: Path) -> None:
+    folder = configure(write_project(tmp_path / "shop", {}))
+    state, source = folder / ".sao" / "state.db", Source("source.tiny.raw.a", "raw.a")
+    body = project_to_bytes(Project(Graph([], [source], []), "tiny"))
+    with closing(SqliteStore(state)) as store:
+        digest = project_digest(body)
+        store.receive([waiting(Delivery(1.0, "hub", "generic", "waiting"), [Landing("raw.a", "0")])]).result()
+        store.put_project(digest, body)
+        store.append([Draft(e.ProjectLoaded(digest), 2.0)])
+    service = Service(load_config(None, folder, {}))
+    service.start(load=False)
+    try:
+        until(lambda: log(service.store, e.DataLanded), "the judgement")
+        assert [it.delivery.verdict for it in service.store.deliveries()] == ["accepted"]
+    finally:
+        service.stop()
+    assert log_of(folder, e.DataLanded) == [e.DataLanded(source.id, "0", 1.0)]
 
 
 def log_of(folder: Path, *kinds: type[e.Event]) -> list[e.Event]:

@@ -27,8 +27,8 @@ KNOWN = (*PURE, *AGGREGATES, *RANKS, *UNSTEADY, *PARTS)
 
 
 def unsteady(e: exp.Expr) -> bool:
-    """Whether the value of `e` may be another at each build over the same data. A frame of a number of rows is: which of
-    those that are equal in order it has is left open. One over all rows is not.
+    """Whether the value of `e` may be another at each build over the same data. A frame of a number of rows is: which
+    of those that are equal in order it has is left open. One over all rows is not.
     """
     if not isinstance(e, exp.WindowSpec):
         return isinstance(e, UNSTEADY)
