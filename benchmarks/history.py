@@ -105,7 +105,11 @@ class Replay:
         for name in before - set(run("ls-files", "-z").split("\0")):
             (self.tree / name).unlink(missing_ok=True)
         run("checkout-index", "--all", "--force", "--quiet", check=False)  # a partial clone lacks some files
-        body = yaml.safe_load((self.root / "dbt_project.yml").read_text(encoding="utf-8"))
+        settings = self.root / "dbt_project.yml"
+        body = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        if "profile" not in body:  # then whoever works on it names one by an option
+            with settings.open("a", encoding="utf-8") as file:
+                file.write("\nprofile: default\n")
         output = {"type": "duckdb", "path": str(self.folder / "none.duckdb")}
         profile = {body.get("profile", "default"): {"target": "dev", "outputs": {"dev": output}}}
         (self.folder / "profiles" / "profiles.yml").write_text(yaml.safe_dump(profile), encoding="utf-8")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -15,7 +17,7 @@ import pytest
 from sao_events.cli import main
 from sao_events.lock import StateLock
 from tests.dbt_projects import write_project
-from tests.nightly import ADAPTERS
+from tests.nightly import ADAPTERS, NIGHTLY
 from tests.oracle.postgres import missing, server
 from tests.processes import processes_in
 
@@ -91,8 +93,13 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert processes_in(folder) == []
 
 
-def test_clean_drops_what_is_left_behind_and_nothing_else(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clean_drops_what_is_left_behind_and_nothing_else(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert shop.say(capsys, "run")[0] == 0
+    sibling = shop.root / ".sao" / "targets" / "other"  # another environment, which has all of it in force
+    sibling.mkdir(parents=True)
+    shutil.copy(shop.root / ".sao" / "state.db", sibling)
     models = shop.root / "models"
     for name in ("removed", "on_removed", "looked_at", "replaced", "gone"):
         (models / f"{name}.sql").unlink()
@@ -111,6 +118,8 @@ def test_clean_drops_what_is_left_behind_and_nothing_else(shop: Shop, capsys: py
     assert left["removed"]["now"] is None
 
     before = shop.relations()
+    assert shop.say(capsys, "clean", "--dry-run")[1]["relations"] == []
+    shutil.rmtree(sibling)
     code, answer = shop.say(capsys, "clean", "--dry-run")
     found = {it["node"].rpartition(".")[2]: it for it in answer["relations"]}
     stands = "refused" if shop.adapter == "postgres" else "left"
@@ -122,6 +131,12 @@ def test_clean_drops_what_is_left_behind_and_nothing_else(shop: Shop, capsys: py
 
     code, answer = shop.say(capsys, "clean")
     assert code == 2, "nobody can be asked"
+    assert shop.relations() == before
+
+    assert answered(shop, monkeypatch, "") == 0
+    told = capsys.readouterr().out
+    assert "nothing was dropped" in told
+    assert "on_removed" in told, "who is asked was shown what it is about"
     assert shop.relations() == before
 
     code, answer = shop.say(capsys, "clean", "--yes")
@@ -139,6 +154,14 @@ def test_clean_drops_what_is_left_behind_and_nothing_else(shop: Shop, capsys: py
         assert "theirs" in refused["message"]
 
 
+def answered(shop: Shop, monkeypatch: pytest.MonkeyPatch, answer: str) -> int:
+    """The exit code of `clean` at a terminal at which somebody answers the question."""
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+        patch.setattr("builtins.input", lambda question: answer)
+        return main(["--project-dir", str(shop.root), "clean"])
+
+
 def test_what_was_dropped_is_built_when_its_node_comes_back(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     (shop.root / "models" / "removed.sql").write_text(MODELS["models/removed.sql"])
     code, answer = shop.say(capsys, "run")
@@ -147,12 +170,22 @@ def test_what_was_dropped_is_built_when_its_node_comes_back(shop: Shop, capsys: 
     assert shop.execute("select id from removed") == [(2,)]
 
 
+@pytest.mark.skipif(not NIGHTLY, reason="SAO_NIGHTLY=1 runs it")
+def test_who_says_yes_has_it_dropped(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop.root / "models" / "removed.sql").unlink()
+    assert answered(shop, monkeypatch, "y") == 1, "what was refused before is still there"
+    assert "removed" not in shop.relations()
+
+
 def test_a_service_at_work_keeps_it_away(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     lock = StateLock(shop.root / ".sao")
     lock.acquire()
     try:
-        code, _ = shop.say(capsys, "clean", "--yes")
+        code, said = shop.say(capsys, "clean", "--yes")
     finally:
         lock.release()
     assert code == 3
+    assert "stop that service first" in said
     assert shop.say(capsys, "clean", "--dry-run")[0] == 1, "what was refused is still there"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -54,6 +56,7 @@ class Counts:
     kills: int = 0
     events: int = 0
     equal: int = 0
+    cleaned: int = 0
 
 
 @dataclass
@@ -188,6 +191,22 @@ class History:
         self.say(f"{relation.node} is dropped")
         self.database.drop(relation.schema, relation.name)
         self._append(e.RelationDropped(relation.node))
+
+    def clean(self) -> None:
+        """With the service down, drop what is left behind, as a person does. Nothing that the project has is."""
+        self.kill("term")
+        command = [sys.executable, "-m", "sao_events", "--config", str(self.config_file), "clean", "--yes", "--json"]
+        env = self.process.env | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 1), f"clean ends with {done.returncode}: {done.stderr}"
+        dropped = {it["relation"] for it in json.loads(done.stdout)["relations"] if it["status"] == "dropped"}
+        self.say(f"cleaned: {', '.join(sorted(dropped)) or 'nothing'}")
+        self.counts.cleaned += len(dropped)
+        catch_up(self.store, self.world)
+        if there := dropped & {node.relation for node in self.project.graph.nodes.values() if node.built}:
+            raise Unsound(f"relations of the project were dropped: {sorted(map(str, there))}")
+        if kept := dropped & self.world.relations.keys():
+            raise Unsound(f"what was dropped is still on record: {sorted(kept)}")
 
     def kill(self, how: str) -> None:
         """End processes without asking."""

@@ -117,6 +117,18 @@ def drop(history: History, rng: Random) -> None:
         history.drop(rng.choice(relations))
 
 
+def clean(history: History, rng: Random) -> None:
+    """Models leave, and what they have left behind is dropped; at times they come back."""
+    history.rest()
+    for _ in range(4):
+        history.save(history.subject.edit(rng))
+    history.rest()
+    history.clean()
+    if rng.random() < 0.5:
+        back(history, rng)
+    history.up()
+
+
 def cancel(history: History, rng: Random) -> None:
     """A run is stopped."""
     history.up()
@@ -151,5 +163,5 @@ STEPS: tuple[Step, ...] = (
     *(kill,) * 3,
     *(there_and_back,) * 2,
     *(later,) * 2,
-    *(back, back, mend, mend, tell, job, job, clear, drop, cancel, check, check),
+    *(back, back, mend, mend, tell, job, job, clear, drop, clean, cancel, check, check),
 )
