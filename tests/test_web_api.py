@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from sao_events import report
 from sao_events.decide import Action
-from sao_events.events import CodePushed, DataLanded, EngineStarted, ProjectLoaded, ProjectRejected
+from sao_events.events import CodePushed, DataLanded, EngineStarted, ProjectLoaded, ProjectRejected, SourceProbed
 from sao_events.graph import Graph
 from sao_events.lineage import Code
 from sao_events.nodes import Node, Source
@@ -27,9 +27,10 @@ from sao_events.project import Project
 from sao_events.web import live
 from sao_events.web.app import create_app
 from sao_events.web.output import MOST, run_output
-from sao_events.web.page import STATES, health, span
+from sao_events.web.page import STATES, health, limits, span
 from tests.web_service import FCT, ITEMS, MART, ORDERS, SLOW, STG, Service, busy_day, running, served
 
+NONE = "\N{EN DASH}"  # as the page has it where there is nothing
 CONTRACT = {"node", "action", "reason", "eligible_at", "waiting_for", "evidence"}
 
 
@@ -112,6 +113,60 @@ def test_the_description_names_the_fields_that_are_sent(client: httpx.Client, se
     assert set(schemas["Run"]["properties"]) == set(get(client, "/api/runs")["runs"][0])
     why = set(schemas["Why"]["allOf"][1]["properties"]) | set(schemas["Node"]["properties"])
     assert why == set(get(client, f"/api/nodes/{FCT}/why", diff="1"))
+
+
+def sources_of_all_kinds(folder: Path) -> Service:
+    """One that is looked at and too old, one that cannot be looked at, one with a load that is held, one of nothing."""
+    old = {"loaded_at_field": "at", "warn_after": 60, "error_after": 3600.0, "probe": "2m"}
+    found = [
+        Source(ORDERS, "raw.orders", relation='"db"."raw"."orders"', meta=old),
+        Source(ITEMS, "raw.items", relation='"db"."raw"."items"', meta={"warn_after": 60}),
+        Source("source.shop.raw.held", "raw.held"),
+        Source("source.shop.raw.silent", "raw.silent"),
+        Source("source.shop.raw.days", "raw.days", static=True),
+    ]
+    nodes = [Node(FCT, "orders", "table", (ORDERS, ITEMS), Code("fct"))]
+    service = Service(folder, loaded=Project(Graph(nodes, found, []), "shop", "duckdb"))
+    service.record(ProjectLoaded("digest"))
+    service.record(DataLanded(ITEMS, scope="probe"))
+    service.record(SourceProbed(ORDERS, "loaded_at_field", "1", service.clock.at - 600))
+    service.record(SourceProbed(ITEMS, "metadata", None, None, "it is locked"))
+    service.record(DataLanded("source.shop.raw.held", "1"))
+    service.record(DataLanded("source.shop.raw.held", "2", rows=0, counts=False))
+    return service
+
+
+def test_the_description_names_what_is_said_of_sources(tmp_path: Path) -> None:
+    described = json.loads((Path(live.__file__).parent / "openapi.json").read_text())["components"]["schemas"]["Source"]
+    service = sources_of_all_kinds(tmp_path)
+    with served(service) as client:
+        found = {it["name"]: it for it in get(client, "/api/status")["sources"]}
+        assert get(client, f"/api/nodes/{FCT}/why")["sources"] == [found["raw.orders"], found["raw.items"]]
+    assert {name: it["signal"] for name, it in found.items()} == {
+        "raw.orders": "loaded_at_field",
+        "raw.items": None,
+        "raw.held": "sent",
+        "raw.silent": None,
+        "raw.days": "static",
+    }
+    assert all(set(it) == set(described["properties"]) == set(described["required"]) for it in found.values())
+    for part, of in (("probe", "raw.orders"), ("freshness", "raw.orders"), ("held", "raw.held")):
+        inner = described["properties"][part]
+        assert set(found[of][part]) == set(inner["properties"]) == set(inner["required"])
+    assert found["raw.orders"]["freshness"]["status"] == "warn"
+    assert found["raw.items"]["probe"]["error"] == "it is locked"
+
+
+def test_the_page_shows_how_sources_fare_and_what_tells_of_them(tmp_path: Path) -> None:
+    with served(sources_of_all_kinds(tmp_path)) as client:
+        found = page(client)
+    assert found.row("raw.orders")[1:] == ["warn", "loaded_at_field; a look every 2 min", "10 min ago"]
+    assert found.row("raw.items")[2] == "nothing; a look every 1 minit is locked"
+    assert found.row("raw.held")[1:3] == [NONE, "its senders"]
+    assert found.row("raw.silent")[1:] == [NONE, "nothing", NONE]
+    assert found.row("raw.days")[2] == "declared as static"
+    assert limits({"warn_after": 21_600, "error_after": 86_400}) == "warns after 6 h, an error after 1 d"
+    assert limits({"warn_after": None, "error_after": 60}) == "an error after 1 min"
 
 
 @pytest.mark.parametrize(
@@ -451,7 +506,9 @@ def test_nothing_that_others_name_becomes_markup(tmp_path: Path) -> None:
     assert found.stopped == []
     assert not [link for link in found.links if link == "x"]
     assert HOSTILE in found.text
-    assert "49" not in found.row(HOSTILE)[0]
+    named = [row[0] for row in found.rows if row[0].strip() == HOSTILE]  # the node and the source
+    assert len(named) == 2
+    assert "49" not in "".join(named)
 
 
 def test_a_thousand_nodes_are_a_page_too(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class Page:
             lstrip_blocks=True,
         )
         templates.filters |= {"span": span, "reason": reason_text, "clock": clock, "reasons": reasons, "state": state}
+        templates.filters |= {"told_by": told_by, "limits": limits}
         self.template = templates.get_template("page.html")
         folder = files("sao_events.web") / "static"
         self.static = {name: (folder / name).read_bytes() for name in STATIC}
@@ -140,6 +141,20 @@ def reasons(run: Mapping[str, Any]) -> str:
     for node in run["nodes"]:
         count[node["reason"]] = count.get(node["reason"], 0) + 1
     return ", ".join(f"{reason_text(reason)}{f' ({n})' if n > 1 else ''}" for reason, n in count.items())
+
+
+def told_by(source: Mapping[str, Any]) -> str:
+    """What tells of new data in a source, in words, and how often it is looked at."""
+    words = {"static": "declared as static", "sent": "its senders", None: "nothing"}
+    signal, probe = source["signal"], source["probe"]
+    said: str = words.get(signal, signal)
+    return f"{said}; a look every {span(probe['every'])}" if probe else said
+
+
+def limits(freshness: Mapping[str, Any]) -> str:
+    """The ages at which the data of a source is too old: `warns after 6 h, an error after 1 d`."""
+    told = {"warns": freshness["warn_after"], "an error": freshness["error_after"]}
+    return ", ".join(f"{what} after {span(after)}" for what, after in told.items() if after is not None)
 
 
 def _epoch(instant: str) -> float:
