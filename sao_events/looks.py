@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sao_events.ports import Answer, Clock, Draft, Warehouse
+from sao_events.probes import pause
 from sao_events.project import Project
 from sao_events.report import View
 from sao_events.state import World
@@ -100,12 +101,15 @@ class Looks:
 
 
 class Relations:
-    """Whether the relations of nodes are still there, every `every` seconds and as soon as there is a project."""
+    """Whether the relations of nodes are still there, every `every` seconds and as soon as there is a project; with
+    longer pauses while the warehouse does not say.
+    """
 
     def __init__(self, every: float) -> None:
         self.every = every
         self.next = 0.0
         self.error: str | None = None
+        self.failures = 0
 
     def due(self) -> float | None:
         """See `Subject`."""
@@ -125,8 +129,9 @@ class _RelationsLook:
 
     def answered(self, answers: Sequence[Answer], now: float) -> Judge:
         """See `Look`."""
-        self.subject.next = now + self.subject.every
         error = next((answer.error for answer in answers if answer.error), None)
+        self.subject.failures = self.subject.failures + 1 if error else 0
+        self.subject.next = now + pause(self.subject.every, self.subject.failures)
         if error and error != self.subject.error:
             LOG.warning("it is not known whether relations are gone: %s", error)
         self.subject.error = error

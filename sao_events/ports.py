@@ -280,7 +280,11 @@ class Answer:
 
 
 class Warehouse(Protocol):
-    """Where the data is. What statements write is rolled back."""
+    """Where the data is. What statements write is rolled back.
+
+    `probes.LOADED_AT` and the id of a source in the place of SQL asks dbt itself, as `dbt source freshness` does: by
+    the source's `loaded_at_query` with all its Jinja, else by what the adapter knows of the last change of its table.
+    """
 
     def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
         """An answer to each statement, in order, with at most `most` rows; none waits longer than `seconds`, counted

@@ -18,7 +18,7 @@ from pathlib import Path
 from sao_events.errors import SaoError, words
 from sao_events.events import Recorded
 from sao_events.ports import Clock, Draft, Warehouse
-from sao_events.probes import LATE, NO_TABLE, Probe, Seen, asked, read_answer, read_files, told_of
+from sao_events.probes import LATE, NO_TABLE, Probe, Seen, asked, pause, read_answer, read_files, told_of
 from sao_events.project import Project
 from sao_events.report import SILENT, View, silent
 from sao_events.state import World
@@ -103,7 +103,9 @@ class Prober:
         found = {probe.source: _files(probe, self.folder()) for probe in due if probe.files is not None}
         found |= self._ask([probe for probe in due if probe.sql is not None], project.adapter)
         now = self.clock.now()  # from the end of a look: what waited for the warehouse meanwhile has its turn
-        self._due |= {probe.source: now + probe.every for probe in due}
+        for probe in due:
+            self._failed[probe.source] = self._failed.get(probe.source, 0) + 1 if found[probe.source].error else 0
+        self._due |= {probe.source: now + pause(probe.every, self._failed[probe.source]) for probe in due}
         with self.view() as view:  # as it is after the looks: what was read meanwhile may have been read before them
             drafts = [draft for probe in due for draft in self._drafts(view.world, probe, found[probe.source])]
         if drafts and not self._closed:
@@ -111,7 +113,6 @@ class Prober:
 
     def _drafts(self, world: World, probe: Probe, seen: Seen) -> list[Draft]:
         now = self.clock.now()
-        self._failed[probe.source] = self._failed.get(probe.source, 0) + 1 if seen.error else 0
         if seen.error and self._failed[probe.source] < PATIENCE:
             return []  # somebody may hold the warehouse for a moment
         made = told_of(world, probe, seen)

@@ -24,10 +24,13 @@ from sao_events.windows import parse_duration
 # Seconds. Where statements cost money the interval is long; PostgreSQL tells of a change up to 10 s late.
 OFTEN, SELDOM, LATE = 60.0, 600.0, 11.0
 CHEAP = frozenset({"duckdb", "postgres"})
+BY_DBT = frozenset({"bigquery", "databricks", "redshift", "snowflake"})  # dbt asks their metadata when a table changed
 METADATA = "metadata"
+LOADED_AT = "loaded_at of "  # with the id of a source in the place of SQL: `ports.Warehouse`
 NO_TABLE = "it is a view or lies elsewhere: the warehouse does not know when it changes"
 _THIS = re.compile(r"\{\{\s*this\s*\}\}")
 _TABLE = re.compile(r"""\{\{\s*source\(\s*(['"])(.+?)\1\s*,\s*(['"])(.+?)\3\s*\)\s*\}\}""")
+_JINJA = re.compile(r"\{[{%#]")
 _CALL = re.compile(r"""[\w.]+\(\s*(['"])(.+?)\1""")
 
 _DUCKDB = """
@@ -91,15 +94,19 @@ def probe_of(
     seconds = usual if wish in (None, True) else interval(wish)
     told = wish is not None
     if query := meta.get("loaded_at_query"):
-        return Probe(source.id, "loaded_at_query", seconds, _rendered(str(query), source, tables), told=told)
+        sql = _rendered(str(query), source, tables)
+        sql = f"{LOADED_AT}{source.id}" if _JINJA.search(sql) else sql
+        return Probe(source.id, "loaded_at_query", seconds, sql, told=told)
     if (field := meta.get("loaded_at_field")) and source.relation:
         where = f" where {meta['filter']}" if meta.get("filter") else ""
         sql = f"select max({field}) from {source.relation}{where}"  # noqa: S608 (the project's own words, as dbt puts them)
         return Probe(source.id, "loaded_at_field", seconds, sql, told=told)
     if files := meta.get("files") or _external(source):
         return Probe(source.id, "files", OFTEN if wish in (None, True) else seconds, files=str(files), told=told)
-    if source.view or source.relation is None or adapter not in CHEAP:
+    if source.view or source.relation is None or not (adapter in CHEAP | BY_DBT or (told and adapter)):
         return None
+    if adapter not in CHEAP:
+        return Probe(source.id, METADATA, seconds, f"{LOADED_AT}{source.id}", told=told)
     name = "'" + source.relation.replace("'", "''") + "'"
     sql = (_DUCKDB if adapter == "duckdb" else _POSTGRES).format(relation=source.relation, name=name)
     return Probe(source.id, METADATA, seconds, " ".join(sql.split()), told=told, late=adapter == "postgres")
@@ -118,12 +125,19 @@ def interval(text: Any) -> float:
     return seconds
 
 
+def pause(every: float, failures: int) -> float:
+    """Seconds until the next look after so many that went wrong in a row: from the second on twice those before, up to
+    ten minutes, or `every` where that is longer.
+    """
+    return every if failures < 2 else min(every * 2.0 ** min(failures - 1, 20), max(every, SELDOM))
+
+
 def read_answer(probe: Probe, rows: Sequence[Sequence[Any]], adapter: str) -> Seen:
     """What the rows that came back for `probe.sql` mean."""
     if not rows:
         return Seen(error="there is no such relation in the warehouse")
     row = rows[0]
-    if probe.by != METADATA:
+    if probe.by != METADATA or adapter not in CHEAP:
         return _instant(row[0])
     if adapter == "postgres" and row[0] is None:
         return Seen(error=NO_TABLE)

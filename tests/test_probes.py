@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,25 @@ from sao_events.evolve import evolve
 from sao_events.graph import Graph
 from sao_events.lineage import Code
 from sao_events.nodes import Source
-from sao_events.prober import _files
-from sao_events.probes import METADATA, Probe, Seen, age, asked, probe_of, read_answer, signal, told_of, was_read
+from sao_events.policy import Settings
+from sao_events.ports import Answer, Draft
+from sao_events.prober import Prober, _files
+from sao_events.probes import (
+    LOADED_AT,
+    METADATA,
+    Probe,
+    Seen,
+    age,
+    asked,
+    pause,
+    probe_of,
+    read_answer,
+    signal,
+    told_of,
+    was_read,
+)
 from sao_events.project import Project
+from sao_events.report import View
 from sao_events.state import World
 from tests.dbt_projects import write_project
 from tests.oracle.postgres import missing, server
@@ -30,6 +48,7 @@ from tests.processes import Served, served, until
 
 ID = "source.p.raw.orders"
 TABLES = {"raw.orders": '"w"."raw"."orders"', "raw.other": '"w"."raw"."other"'}
+ASKED = f"{LOADED_AT}{ID}"
 META, AT = Probe(ID, METADATA, 60.0, "sql"), Probe(ID, "loaded_at_field", 60.0, "sql")
 
 
@@ -66,6 +85,8 @@ def built(version: int) -> tuple[e.Event, ...]:
         ({"loaded_at_query": "select 1 from {{ source('raw', \"other\") }}"}, "loaded_at_query", TABLES["raw.other"]),
         ({"loaded_at_field": "b", "filter": "c > 1", "files": "x"}, "loaded_at_field", "select max(b) from"),
         ({"loaded_at_field": "b", "filter": "c > 1"}, "loaded_at_field", "where c > 1"),
+        ({"loaded_at_query": "select max(a) from {{ this }} where a > '{{ var('x') }}'"}, "loaded_at_query", ASKED),
+        ({"loaded_at_query": "{% set a = 1 %} select {{ a }}"}, "loaded_at_query", ASKED),
         ({}, METADATA, 'pragma_storage_info(\'"w"."raw"."orders"\')'),
     ],
 )
@@ -76,10 +97,24 @@ def test_the_strongest_signal_is_asked(meta: dict[str, Any], by: str, sql: str) 
 
 
 def test_what_is_not_asked() -> None:
-    assert probe_of(source(), "snowflake", TABLES) is None
+    assert probe_of(source(), "trino", TABLES) is None
+    assert probe_of(source(probe=True), "", TABLES) is None
     assert probe_of(source(probe=False, loaded_at_field="a"), "duckdb", TABLES) is None
     assert probe_of(Source(ID, "raw.orders", static=True, relation="r"), "duckdb", TABLES) is None
     assert probe_of(Source(ID, "raw.orders", view=True, relation="r"), "duckdb", TABLES) is None
+
+
+def test_other_warehouses_are_asked_through_dbt() -> None:
+    for adapter, meta in (("snowflake", {}), ("bigquery", {}), ("trino", {"probe": True})):
+        probe = probe_of(source(**meta), adapter, TABLES)
+        assert probe == Probe(ID, METADATA, 600.0, ASKED, told=bool(meta))
+        assert read_answer(probe, [["2026-01-01T12:00:00+00:00"]], adapter) == Seen("1767268800.000000", 1767268800.0)
+        assert read_answer(probe, [[None]], adapter) == Seen()
+
+
+def test_what_goes_wrong_is_looked_at_less_and_less() -> None:
+    assert [pause(60.0, failures) for failures in range(7)] == [60.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
+    assert [pause(3600.0, failures) for failures in (0, 1, 9, 5000)] == [3600.0] * 4
 
 
 def test_how_often() -> None:
@@ -230,6 +265,51 @@ def test_how_old_the_data_may_be() -> None:
     assert age(strict, world, 3602.0)[0] == "warn"
     seen = world_of(e.SourceProbed(ID, "loaded_at_field", "5.0", 5.0), e.DataLanded(ID, scope="probe"))
     assert age(strict, fold(seen, e.EngineStarted()), 5.0) == ("pass", 0.0)  # not as of when it was seen
+
+
+class Away:
+    """A warehouse that is away until it is `back`, and a clock."""
+
+    def __init__(self) -> None:
+        self.at, self.asked, self.back = 0.0, list[float](), False
+
+    def now(self) -> float:
+        return self.at
+
+    def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
+        self.asked.append(self.at)
+        one = Answer(("at",), (("2026-01-01T12:00:00",),)) if self.back else Answer(error="connection refused")
+        return [one for _ in statements]
+
+
+def test_a_warehouse_that_is_away_is_asked_less_and_less_and_as_usual_once_it_is_back() -> None:
+    away, world = Away(), World()
+    view = View("test", Project(Graph([], [source(loaded_at_field="a")], []), "p", "duckdb"), world, Settings(), 0.0)
+
+    @contextmanager
+    def shown() -> Iterator[View]:
+        yield view
+
+    def submit(drafts: Sequence[Draft]) -> Future[list[Recorded | None]]:
+        fold(world, *(draft.event for draft in drafts))
+        done = Future[list[Recorded | None]]()
+        done.set_result([])
+        return done
+
+    prober = Prober(away, away, shown, submit, Path)
+
+    def look_until(end: float) -> list[float]:
+        away.asked.clear()
+        while away.at < end:
+            away.at += 1.0
+            prober.look()
+        return [later - earlier for earlier, later in pairwise(away.asked)]
+
+    assert look_until(3000.0) == [60.0, 120.0, 240.0, 480.0, 600.0, 600.0, 600.0]
+    assert world.probes[ID].error == "connection refused"
+    away.back = True
+    assert set(look_until(4000.0)) == {60.0}
+    assert world.probes[ID].error is None
 
 
 # On real warehouses

@@ -15,6 +15,7 @@ from sao_events.builds import Builds
 from sao_events.config import load_config
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.ports import Answer, NodeBegan, Piece, PieceEnded, Report
+from sao_events.probes import LOADED_AT
 from sao_events.project import Project
 from tests.dbt_projects import write_project
 from tests.nightly import ADAPTERS
@@ -36,7 +37,37 @@ ENDLESS = {
     "postgres": "select pg_sleep(600)",
 }
 TABLE = "{{ config(materialized='table') }} "
-MODELS = {"models/one.sql": TABLE + "select 1 as id", "models/slow.sql": TABLE + ENDLESS["duckdb"]}
+SOURCES = """
+    sources:
+      - name: raw
+        schema: raw
+        tables:
+          - name: queried
+            config:
+              loaded_at_query: >
+                {% set at = until('2026-01-03') %}select timestamp '{{ at }}' where '{{ this }}' like '%queried%'
+          - name: wrong
+            config: {loaded_at_query: "select {{ no_such_macro() }}"}
+          - name: changed
+          - name: unknown
+    """
+# What adapters have for those warehouses whose metadata tells when a table was changed.
+METADATA = """
+    {% macro until(at) %}{{ at }} 12:00:00{% endmacro %}
+    {% macro default__get_relation_last_modified(information_schema, relations) %}
+      {% call statement('last_modified', fetch_result=True) %}
+        {% for relation in relations %}
+          select '{{ relation.schema }}' as schema, '{{ relation.identifier }}' as identifier,
+            {{ "timestamp '2026-01-02 12:00:00'" if relation.identifier == 'changed' else 'cast(null as timestamp)' }}
+              as last_modified, current_timestamp as snapshotted_at
+          {{ "union all" if not loop.last }}
+        {% endfor %}
+      {% endcall %}
+      {{ return(load_result('last_modified')) }}
+    {% endmacro %}
+    """
+MODELS = {"models/sources.yml": SOURCES, "macros/metadata.sql": METADATA}
+MODELS |= {"models/one.sql": TABLE + "select 1 as id", "models/slow.sql": TABLE + ENDLESS["duckdb"]}
 
 
 @dataclass
@@ -86,6 +117,16 @@ def test_a_whole_number_of_any_size_is_exact(asked: Asked) -> None:
     big = "12345678901234567890123456789"
     (answer,) = asked.ask(f"select cast('{big}' as decimal(38, 0))")
     assert answer.rows == ((int(big),),)
+
+
+def test_dbt_itself_is_asked_when_a_source_was_loaded(asked: Asked) -> None:
+    names = ("queried", "changed", "unknown", "wrong", "nowhere")
+    queried, changed, unknown, wrong, nowhere = asked.ask(*[f"{LOADED_AT}source.tiny.raw.{name}" for name in names])
+    assert (queried.rows, queried.error) == ((("2026-01-03T12:00:00+00:00",),), None)
+    assert (changed.rows, changed.error) == ((("2026-01-02T12:00:00+00:00",),), None)
+    assert (unknown.rows, unknown.error) == (((None,),), None)
+    assert "no_such_macro" in str(wrong.error)
+    assert "nowhere" in str(nowhere.error)
 
 
 def test_no_more_rows_come_than_are_wanted(asked: Asked) -> None:

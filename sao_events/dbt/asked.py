@@ -15,6 +15,8 @@ from decimal import Decimal
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from sao_events.probes import LOADED_AT
+
 Tell = Callable[[Mapping[str, Any]], None]
 CANCELLED_WITHIN = 5.0  # seconds that a cancelled statement is given to end
 
@@ -28,18 +30,46 @@ def install(statements: Sequence[str], seconds: float, most: int, tell: Tell, *,
     from dbt.task.run_operation import RunOperationTask
 
     def run(task: Any) -> None:
-        _ask_all(get_adapter(task.config), statements, seconds, most, tell, keep)
+        _ask_all(get_adapter(task.config), _Sources(task), statements, seconds, most, tell, keep)
 
     patched: list[tuple[str, Any]] = [("run", run), ("interpret_results", staticmethod(lambda _: True))]
     for name, instead in patched:
         setattr(RunOperationTask, name, instead)
 
 
-def _ask_all(adapter: Any, statements: Sequence[str], seconds: float, most: int, tell: Tell, keep: bool) -> None:
+class _Sources:
+    """What dbt itself knows of when sources were loaded."""
+
+    def __init__(self, task: Any) -> None:
+        self.config, self.manifest = task.config, task.manifest
+
+    def sql(self, source: str) -> str | None:
+        """The `loaded_at_query` of a source, rendered as for `dbt source freshness`; None where it has none."""
+        from dbt.clients.jinja import get_rendered
+        from dbt.context.providers import RuntimeProvider, SourceContext
+
+        node = self.manifest.sources[source]
+        query = getattr(node, "loaded_at_query", None)
+        if not query:
+            return None
+        context = SourceContext(node, self.config, self.manifest, RuntimeProvider(), None).to_dict()
+        return str(get_rendered(query, context, node))
+
+    def changed(self, adapter: Any, source: str) -> datetime | None:
+        """When the table of a source was changed last, by the warehouse's metadata."""
+        relation = adapter.Relation.create_from(self.config, self.manifest.sources[source])
+        _, found = adapter.calculate_freshness_from_metadata(relation, macro_resolver=self.manifest)
+        at: datetime = found["max_loaded_at"]
+        return at if at.year > 1 else None  # what dbt takes for one that is not known
+
+
+def _ask_all(
+    adapter: Any, sources: _Sources, statements: Sequence[str], seconds: float, most: int, tell: Tell, keep: bool
+) -> None:
     left = deque(statements)
     while left:
         answers, stop = SimpleQueue[Mapping[str, Any]](), threading.Event()
-        asking = (adapter, tuple(left), most, answers.put, stop, keep)
+        asking = (adapter, sources, tuple(left), most, answers.put, stop, keep)
         thread = threading.Thread(target=_ask, args=asking, name="asking", daemon=True)
         thread.start()
         try:
@@ -60,7 +90,15 @@ def _ask_all(adapter: Any, statements: Sequence[str], seconds: float, most: int,
             return
 
 
-def _ask(adapter: Any, statements: Sequence[str], most: int, tell: Tell, stop: threading.Event, keep: bool) -> None:
+def _ask(
+    adapter: Any,
+    sources: _Sources,
+    statements: Sequence[str],
+    most: int,
+    tell: Tell,
+    stop: threading.Event,
+    keep: bool,
+) -> None:
     """What the thread does. A connection that cannot be had is the answer to all."""
     try:
         with adapter.connection_named("sao_events"):
@@ -68,10 +106,20 @@ def _ask(adapter: Any, statements: Sequence[str], most: int, tell: Tell, stop: t
             for sql in statements:
                 if stop.is_set():
                     return
-                tell(_answer(adapter, sql, most, keep))
+                told = sql.removeprefix(LOADED_AT)
+                tell(_answer(adapter, sql, most, keep) if told == sql else _loaded_at(adapter, sources, told))
     except Exception as error:  # noqa: BLE001 (whatever an adapter's driver raises)
         for _ in statements:
             tell({"error": _words(error)})
+
+
+def _loaded_at(adapter: Any, sources: _Sources, source: str) -> dict[str, Any]:
+    try:
+        if sql := sources.sql(source):
+            return _answer(adapter, sql, 1, False)
+        return {"columns": ["loaded_at"], "rows": [[_plain(sources.changed(adapter, source))]]}
+    except Exception as error:  # noqa: BLE001 (whatever an adapter's driver or a macro raises)
+        return {"error": _words(error)}
 
 
 def _answer(adapter: Any, sql: str, most: int, keep: bool) -> dict[str, Any]:
