@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,19 +19,17 @@ from sao_events.config import GitConfig, Secret, WebhookConfig
 from sao_events.store.memory import MemoryStore
 from sao_events.web import live
 from tests import senders
+from tests.loader_payloads import CASES, SECRET, Case
 from tests.senders import payload
 from tests.test_inputs_hosts import mutations
-from tests.web_service import ITEMS, MART, ORDERS, TOKEN, Service, busy_day, served
+from tests.web_service import MART, ORDERS, TOKEN, Service, busy_day, served
 
 DESCRIPTION = json.loads((Path(live.__file__).parent / "openapi.json").read_text())
-OPERATIONS = [
-    (method, path)
-    for path, operations in DESCRIPTION["paths"].items()
-    for method in operations
-    if path != "/live"  # a stream does not end
-]
+OPERATIONS = [(method, path) for path, operations in DESCRIPTION["paths"].items() for method in operations]
+METHODS = ("get", "put", "post", "delete", "options", "patch", "trace", "propfind")
 HOSTS = [name for name in senders.PUSHES if name not in ("forgejo", "gogs")]
-NAMES = st.sampled_from([ORDERS, ITEMS, MART, "raw.orders", "orders", "r20", "github", "gitlab", "style.css", "1"])
+LOADERS = [case.provider for case in CASES]
+NAMES = st.sampled_from([ORDERS, MART, "raw.orders", "orders", "r20", "github", *LOADERS, SECRET, "style.css", "1"])
 ODD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30)
 ANYTHING = st.recursive(
     ODD, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner), max_leaves=8
@@ -39,13 +38,16 @@ ANYTHING = st.recursive(
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """One with a day behind it and a webhook of each host."""
+    """One with a day behind it, and a webhook of each host and each loader; the token of the data opens these too."""
     folder = tmp_path_factory.mktemp("service")
     found = Service(folder)
     hooks = {}
     for name in HOSTS:
         (folder / name).write_text(secret_of(name))
         hooks[name] = WebhookConfig(name, (Secret(file=folder / name),), repository="git.example:acme/shop")
+    (folder / "loader").write_text(SECRET)
+    secrets = (Secret(file=folder / "token"), Secret(file=folder / "loader"))
+    hooks |= {name: WebhookConfig(name, secrets) for name in LOADERS}
     object.__setattr__(found.config, "webhooks", hooks)
     object.__setattr__(found.config, "git", GitConfig("/srv/git/shop.git", "main"))
     busy_day(found)
@@ -131,7 +133,21 @@ def request(data: st.DataObject, method: str, path: str, client: httpx.Client) -
         headers[b"content-type"] = kind.encode()
         value = data.draw(values(described["schema"]) | ANYTHING)
         body = data.draw(st.binary(max_size=50)) if data.draw(st.integers(0, 9)) == 0 else _encoded(value)
-    return client.request(method.upper(), path, params=query, headers=list(headers.items()), content=body)
+    asked = client.build_request(method.upper(), path, params=query, headers=list(headers.items()), content=body)
+    answer = client.send(asked, stream=path == "/live")
+    if path == "/live":  # does not end
+        answer._content = next(answer.iter_raw()) if answer.status_code == 200 else answer.read()
+        answer.close()
+    return answer
+
+
+@cache
+def validator(path: str, method: str, status: int) -> Any:
+    """Checks the JSON of an answer by the description; None where it describes none."""
+    found = DESCRIPTION["paths"][path][method]["responses"][str(status)]
+    found = resolved(found).get("content", {}).get("application/json")
+    checker = pytest.importorskip("jsonschema").Draft202012Validator
+    return checker({**found["schema"], "components": DESCRIPTION["components"]}) if found else None
 
 
 def _encoded(value: Any) -> bytes:
@@ -151,8 +167,46 @@ def test_what_the_description_allows_is_answered_as_it_says(
     described = DESCRIPTION["paths"][path][method]["responses"]
     routed = answer.status_code in (404, 405) and "{" in path  # the value made another address of it
     assert routed or str(answer.status_code) in described, f"{answer.request.url} {answer.status_code} {answer.text}"
-    if answer.status_code >= 400 and answer.request.method != "HEAD":
+    if answer.status_code >= 400:
         assert {"error", "hint"} <= set(answer.json())
+    elif check := validator(path, method, answer.status_code):
+        check.validate(answer.json())
+
+
+def test_whatever_a_loader_may_send_is_let_in_by_the_token(client: httpx.Client) -> None:
+    """So that what is made up above is read, not refused at the door."""
+    for address in ("/webhooks/generic", "/webhooks/cloudevents", "/api/v1/lineage", f"/webhooks/dlt/{SECRET}/trace"):
+        answer = client.post(address, headers={"authorization": f"Bearer {TOKEN}"}, content=b"[1")
+        assert (answer.status_code, "JSON" in answer.text) == (400, True), answer.text
+
+
+@pytest.mark.parametrize("path", DESCRIPTION["paths"])
+def test_other_methods_are_told_which_there_are(client: httpx.Client, service: Service, path: str) -> None:
+    address, before = re.sub(r"\{\w+\}", "generic", path), service.store.last()
+    for method in METHODS:
+        if method in DESCRIPTION["paths"][path]:
+            continue
+        answer = client.request(method.upper(), address, headers={"authorization": f"Bearer {TOKEN}"})
+        assert answer.status_code in (404, 405), f"{method} {answer.text}"
+        if answer.status_code == 405:
+            assert {it.strip().lower() for it in answer.headers["allow"].split(",")} >= set(DESCRIPTION["paths"][path])
+    assert service.store.last() == before
+
+
+@pytest.mark.parametrize("case", CASES, ids=LOADERS)
+def test_a_loaders_message_with_anything_in_it_is_refused_or_on_record(
+    client: httpx.Client, service: Service, case: Case
+) -> None:
+    service.store = MemoryStore()
+    address, sent = f"/webhooks/{case.provider}" + (f"/{case.path}" if case.path else ""), 0
+    for what, content in mutations(case.body, [None, [], {}, -1, "boom", "x" * 5000]):
+        message = case.message(content)
+        answer = client.request(case.method, address, headers=dict(message.headers), content=message.body)
+        assert answer.status_code in (200, 202, 400, 409, 413, 415, 422), f"{what} {answer.text}"
+        sent += 1
+    found = service.store.deliveries(limit=10_000)
+    assert sum(it.delivery.times for it in found) == sent
+    assert service.store.last() == sum(len(it.events) for it in found)
 
 
 # By what hosts send
