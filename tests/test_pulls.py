@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -23,6 +24,8 @@ from sao_events.inputs.remote import unwanted
 from sao_events.inputs.strict import Malformed
 from tests.processes import until
 from tests.repositories import bare_with_clone, commit, git
+from tests.senders import SIGNING, standard
+from tests.web_service import served
 
 TOKEN = "token-of-the-host-0123456789"
 HEAD = "a" * 40
@@ -199,7 +202,7 @@ def test_commits_that_are_none(sha: Any) -> None:
         read_github(payload)
 
 
-def test_a_merge_request_of_gitlab() -> None:
+def merge_request(**changes: Any) -> dict[str, Any]:
     request = {
         "iid": 9,
         "action": "open",
@@ -208,12 +211,14 @@ def test_a_merge_request_of_gitlab() -> None:
         "target_project_id": 1,
         "last_commit": {"id": HEAD},
     }
-    project = {"path_with_namespace": "acme/shop", "web_url": "https://gitlab.com/acme/shop"}
+    project = {"path_with_namespace": "acme/shop", "web_url": "https://gitlab.example/acme/shop"}
+    return {"object_kind": "merge_request", "project": project, "object_attributes": {**request, **changes}}
 
+
+def test_a_merge_request_of_gitlab() -> None:
     def read(**changes: Any) -> Any:
-        payload = {"object_kind": "merge_request", "project": project, "object_attributes": {**request, **changes}}
-        message = Message(headers={"content-type": "application/json"}, body=json.dumps(payload).encode())
-        return gitlab.read(message, 0.0)
+        body = json.dumps(merge_request(**changes)).encode()
+        return gitlab.read(Message(headers={"content-type": "application/json"}, body=body), 0.0)
 
     assert read().pull == Pull(9, HEAD, "main", fork=False)
     assert read(source_project_id=2).pull.fork
@@ -272,20 +277,23 @@ def deployed(tmp_path: Path, url: str, forks: str = "false") -> Iterator[tuple[P
     shop = Deployed(tmp_path)
     (tmp_path / "token").write_text(TOKEN)
     config = shop.folder / "sao.yml"
+    (tmp_path / "signing").write_text(SIGNING)
     more = f"previews: {{token: {{file: {tmp_path}/token}}, api: '{url}', forks: {forks}}}\n"
+    hook = f"provider: gitlab, secrets: [{{file: {tmp_path}/signing}}], repository: 'https://gitlab.example/acme/shop'"
+    more += f"webhooks: {{gitlab: {{{hook}}}}}\n"
     config.write_text(config.read_text() + more)
     with running(shop.folder) as service:
         rest(service)
         yield shop.work, service
 
 
-def request(work: Path, number: int, files: dict[str, str | None], base: str = "main") -> str:
-    """A branch with these files, pushed as the pull request `number`; its head."""
+def request(work: Path, number: int, files: dict[str, str | None], base: str = "main", kind: str = "pull") -> str:
+    """A branch with these files, pushed as the pull request (or what `kind` calls it) `number`; its head."""
     git(work, "checkout", "--quiet", "-B", f"request-{number}", base)
     for name, text in files.items():
         (work / name).unlink() if text is None else (work / name).write_text(text)
     head = commit(work, {}, push=False)
-    git(work, "push", "--quiet", "--force", "origin", f"HEAD:refs/pull/{number}/head")
+    git(work, "push", "--quiet", "--force", "origin", f"HEAD:refs/{kind}/{number}/head")
     git(work, "checkout", "--quiet", "main")
     return head
 
@@ -295,10 +303,15 @@ def ask(service: Any, number: int, head: str, *, fork: bool = False) -> e.Previe
     from sao_events.ports import Draft
 
     [asked] = service.submit([Draft(e.PreviewAsked(number, head, "github", fork), service.clock.now())]).result()
+    return made_after(service, asked.seq)
+
+
+def made_after(service: Any, seq: int) -> e.PreviewMade:
+    """The preview that is made after this place in the log."""
 
     def made() -> e.PreviewMade | None:
         found = service.store.find(["PreviewMade"], limit=1)
-        return found[0].event if found and found[0].seq > asked.seq else None
+        return found[0].event if found and found[0].seq > seq else None
 
     event: e.PreviewMade = until(made, "the preview")
     return event
@@ -335,6 +348,26 @@ def test_a_pull_request_is_previewed_on_the_record_and_told(tmp_path: Path, host
         assert "does not merge with main" in api.comments[-1]["body"]
         assert [it.event for it in service.store.find(["ProjectRejected"])] == []
 
+        api.comments, before = [], service.store.last()
+        path = f"/projects/{quote(str(tmp_path / 'shop').strip('/'), safe='')}"
+        head = request(work, 9, {"models/more.sql": table}, kind="merge-requests")
+        body = json.dumps(merge_request(last_commit={"id": head})).encode()
+        headers = {"content-type": "application/json", "x-gitlab-event": "Merge Request Hook"}
+        with served(service) as client:
+            wrong = headers | standard(SIGNING, b"{}", service.clock.now())
+            assert client.post("/webhooks/gitlab", content=body, headers=wrong).status_code == 401
+            headers |= standard(SIGNING, body, service.clock.now())
+            assert client.post("/webhooks/gitlab", content=body, headers=headers).status_code == 202
+            made = made_after(service, before)
+            assert client.post("/webhooks/gitlab", content=body, headers=headers).status_code == 200
+        assert (made.number, made.commit, made.error) == (9, head, None)
+        assert "would build" in (made.summary or "")
+        posted = [(at, it["state"], it["description"]) for at, it in told(api, "POST") if "state" in it]
+        assert posted[-1] == (f"{path}/statuses/{head}", "success", made.summary)
+        assert "`more` | never built" in api.comments[0]["body"]
+        assert told(api, "POST")[-1][0] == f"{path}/merge_requests/9/notes"
+        assert TOKEN in api.tokens
+
 
 @pytest.mark.dbt
 @pytest.mark.slow
@@ -362,7 +395,7 @@ def test_a_signed_webhook_asks_for_a_preview_once(tmp_path: Path) -> None:
     from hashlib import sha256
 
     from sao_events.config import PreviewConfig, Secret
-    from tests.web_service import SECRET, Service, served
+    from tests.web_service import SECRET, Service
 
     def post(client: Any, payload: Any) -> Any:
         body = json.dumps(payload).encode()
