@@ -136,7 +136,8 @@ class Replay:
         """What each calls changed, of the models that both commits have."""
         then, now, total = old.graph.nodes, new.graph.nodes, self.total
         both = then.keys() & now.keys()
-        ours = {name for name in both if then[name].own != now[name].own}
+        codes = old.graph.fingerprints, new.graph.fingerprints  # with the ephemeral models that are part of a node
+        ours = {name for name in both if codes[0][name] != codes[1][name]}
         text = {
             name for name in both if (then[name].compiled, then[name].again) != (now[name].compiled, now[name].again)
         }

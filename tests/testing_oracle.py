@@ -96,8 +96,9 @@ class Maker:
             given = {"values": [value if quoted else int(value) for value in values], "quote": quoted}
             found.append(self._made("accepted_values", given, failing))
         others = [(model, name) for model in self.base for name, other in self.columns[model].items() if other == kind]
-        model, name = rng.choice(others)
-        found.append(self._made("relationships", {"to": f"ref('{model}')", "field": name}, failing))
+        if others:
+            model, name = rng.choice(others)
+            found.append(self._made("relationships", {"to": f"ref('{model}')", "field": name}, failing))
         return found
 
     def _made(self, test: str, arguments: dict[str, Any], failing: str) -> object:
