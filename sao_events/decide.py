@@ -334,7 +334,7 @@ def _after_failure(look: Look, node: Node, state: NodeState, failure: Failure) -
     if state.drops > failure.drops:  # rule 3: seen missing after the failure
         return Decision(Action.build, Reason.relation_missing, evidence={"relation": node.relation})
     evidence = {"message": failure.message, "failed_at": failure.ended, "retries": failure.retries}
-    if news := arrived_since(look, node, failure.observed):
+    if news := arrived_since(look, node, failure):
         return Decision(Action.build, Reason.retry, evidence={**evidence, "arrived": news})
     if look.job is not None and look.asked(node.id):
         return Decision(Action.build, Reason.retry, evidence={**evidence, "job": look.job.name})
@@ -346,12 +346,13 @@ def _after_failure(look: Look, node: Node, state: NodeState, failure: Failure) -
     return Decision(Action.build, Reason.retry, evidence=evidence)
 
 
-def arrived_since(look: Look, node: Node, observed: Observed) -> tuple[str, ...]:
-    """What has arrived since an attempt that saw `observed`: names of newer or changed upstreams, `code`, `cleared`,
-    `dropped`.
+def arrived_since(look: Look, node: Node, failure: Failure) -> tuple[str, ...]:
+    """What has arrived since an attempt that failed: names of newer or changed upstreams, `code`, `cleared`, `dropped`,
+    and `test`, where the test that failed is gone or another.
     """
-    state, upstreams = look.state(node.id), look.graph.upstreams[node.id]
+    state, upstreams, observed = look.state(node.id), look.graph.upstreams[node.id], failure.observed
     own = {
+        "test": failure.test is not None and look.graph.definitions.get(failure.test) != failure.definition,
         "code": look.graph.fingerprints[node.id] != observed.fingerprint,
         "cleared": state.clears > observed.clears,
         "dropped": state.drops > observed.drops,

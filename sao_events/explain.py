@@ -16,7 +16,8 @@ from sao_events.state import Held
 
 Names = Mapping[str, str]
 MOST = 3
-_ARRIVED = {"code": "its code", "cleared": "a clear", "dropped": "its missing relation"}
+_PARTS = {"folded": "an ephemeral model in it"}
+_ARRIVED = {"code": "its code", "cleared": "a clear", "dropped": "its missing relation", "test": "the test that failed"}
 
 
 def explain(decision: Decision, names: Names) -> str:
@@ -90,7 +91,7 @@ def _exhausted(decision: Decision, names: Names) -> str:
 
 
 def _code(decision: Decision, names: Names) -> str:
-    parts = decision.evidence.get("parts")
+    parts = [_PARTS.get(part, part) for part in decision.evidence.get("parts") or ()]
     return f"its code changed ({listed(parts, {})})" if parts else "its code changed"
 
 

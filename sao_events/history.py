@@ -68,19 +68,32 @@ def event_object(recorded: Recorded, known: Names | None = None) -> dict[str, An
 
 
 def builds(find: Find, node_id: str, limit: int = 10) -> list[dict[str, Any]]:
-    """The last builds of a node, newest first: run, reason, start, end, dbt's status, seconds and message."""
+    """The last builds of a node, newest first: run, reason, start, end, dbt's status, seconds and message, and the
+    `failed_tests` that were told of what it left.
+    """
     found: list[dict[str, Any]] = []
     results: dict[str, Recorded] = {}
+    alive = begun(find)
     for recorded in find(["BuildStarted", *_RESULTS], node_id, limit=3 * limit):
         event = recorded.event
         if isinstance(event, e.BuildStarted):
-            found.append(_build(recorded, event, results.pop(event.run, None)))
+            tests = [it.event for it in find(["TestFinished"], run=event.run, limit=100_000)]
+            failed = [it.test for it in tests if isinstance(it, e.TestFinished) and node_id in it.fails]
+            found.append({**_build(recorded, event, results.pop(event.run, None), alive), "failed_tests": failed})
         elif isinstance(event, (e.NodeBuilt, e.NodeFailed, e.BuildInterrupted)):
             results[event.run] = recorded
     return found[:limit]
 
 
-def _build(started: Recorded, event: e.BuildStarted, ended: Recorded | None) -> dict[str, Any]:
+def begun(find: Find) -> int:
+    """The place in the log at which the service, as it runs now or ran last, began: what began before and has no end
+    was cut short.
+    """
+    start = find(["EngineStarted"], limit=1)
+    return start[0].seq if start else 0
+
+
+def _build(started: Recorded, event: e.BuildStarted, ended: Recorded | None, alive: int) -> dict[str, Any]:
     result = ended.event if ended else None
     done = result if isinstance(result, (e.NodeBuilt, e.NodeFailed)) else None
     return {
@@ -89,7 +102,7 @@ def _build(started: Recorded, event: e.BuildStarted, ended: Recorded | None) -> 
         "reason": event.reason,
         "started_at": iso(started.at),
         "ended_at": iso(ended.at) if ended else None,
-        "status": done.status if done else "interrupted" if ended else "running",
+        "status": done.status if done else "interrupted" if ended or started.seq < alive else "running",
         "seconds": done.seconds if done else None,
         "message": done.message if done else None,
     }
@@ -97,14 +110,15 @@ def _build(started: Recorded, event: e.BuildStarted, ended: Recorded | None) -> 
 
 def runs(find: Find, limit: int = 20) -> list[dict[str, Any]]:
     """The last runs, newest first, each with its nodes and what came of them."""
-    start = find(["EngineStarted"], limit=1)
-    alive = start[0].seq if start else 0
+    alive = begun(find)
     return [run_object(find, recorded, alive) for recorded in find(["RunStarted"], limit=limit)]
 
 
-def run_object(find: Find, started: Recorded, alive: int = 0) -> dict[str, Any]:
-    """One run: its cause, status and nodes. One that began before the event `alive` and has no end was interrupted."""
-    event = started.event
+def run_object(find: Find, started: Recorded, alive: int | None = None) -> dict[str, Any]:
+    """One run: its cause, status and nodes. One that began before the event `alive` (by itself the last start of the
+    service) and has no end was interrupted; then nobody knows when it ended.
+    """
+    event, alive = started.event, begun(find) if alive is None else alive
     assert isinstance(event, e.RunStarted)
     log = find(run=event.run, limit=100_000)
     end = next((item for item in log if isinstance(item.event, e.RunFinished)), None)
@@ -118,12 +132,12 @@ def run_object(find: Find, started: Recorded, alive: int = 0) -> dict[str, Any]:
         "ended_at": iso(end.at) if end else None,
         "status": finished.status if finished else "interrupted" if started.seq < alive else "running",
         "message": finished.message if finished else None,
-        "nodes": _run_nodes(event, log),
+        "nodes": _run_nodes(event, log, alive),
         "tests": {"planned": len(event.tests), **Counter("proven" if test.proven else test.status for test in tests)},
     }
 
 
-def _run_nodes(event: e.RunStarted, log: Sequence[Recorded]) -> list[dict[str, Any]]:
+def _run_nodes(event: e.RunStarted, log: Sequence[Recorded], alive: int) -> list[dict[str, Any]]:
     found = {name: {"node": name, "reason": reason, "status": None} for name, reason in event.nodes.items()}
     began = {item.event.node: item for item in log if isinstance(item.event, e.BuildStarted)}
     ended: dict[str, Recorded] = {}
@@ -132,7 +146,7 @@ def _run_nodes(event: e.RunStarted, log: Sequence[Recorded]) -> list[dict[str, A
             ended.setdefault(item.event.node, item)
     for name, item in began.items():
         assert isinstance(item.event, e.BuildStarted)
-        found[name] = _build(item, item.event, ended.get(name))
+        found[name] = _build(item, item.event, ended.get(name), alive)
     return list(found.values())
 
 
@@ -219,7 +233,7 @@ class Causes:
         return self._cause("code", "project", loaded, because=because)
 
     def _arrived(self, node: str, what: str) -> dict[str, Any]:
-        if what == "code":
+        if what in ("code", "test"):
             return self._code()
         if what == "cleared":
             return self._cleared(node)

@@ -143,7 +143,7 @@ def attempt(look: Look, name: str, run: str, reason: Reason, clock: float, obser
     node, state, observed = look.graph.nodes[name], look.state(name), observed or observe(look, name)
     code = look.graph.readings[name].compose(look.graph.own_codes[name], observed.codes)
     retries = 0
-    if state.failure is not None and not arrived_since(look, node, state.failure.observed):
+    if state.failure is not None and not arrived_since(look, node, state.failure):
         retries = state.failure.retries + 1
     return Attempt(run, str(reason), look.now, clock, observed, code, retries, _advances(look, name, reason, code))
 

@@ -73,10 +73,12 @@ def header(view: View) -> dict[str, Any]:
 
 
 def node_object(view: View, node_id: str, decision: Decision, known: Names | None = None) -> dict[str, Any]:
-    """A node with its decision. `since`: the instant its data is as of, the start of its last successful build."""
+    """A node with its decision. `since`: the instant its data is as of, the start of the last build that left rows;
+    `good_since`: that of the last successful one, which differs where a test failed on what stands there.
+    """
     assert view.project is not None
     node, state = view.project.graph.nodes[node_id], view.world.node(node_id)
-    built, running, failure = state.baseline, state.running, state.failure
+    good, built, running, failure = state.baseline, state.standing, state.running, state.failure
     known = names(view.project) if known is None else known
     equal = equal_content(view.project.graph, view.world, node_id, known)
     told = [explain(decision, known), *(it["text"] for it in equal[:1] if decision.action is Action.reuse)]
@@ -89,6 +91,7 @@ def node_object(view: View, node_id: str, decision: Decision, known: Names | Non
         "reason": decision.reason.value,
         "text": "; ".join(told),
         "since": iso(built.started) if built else None,
+        "good_since": iso(good.started) if good else None,
         "eligible_at": iso(decision.eligible_at),
         "waiting_for": list(decision.waiting_for),
         "spared_by": spared_by(view.project.graph, view.world, node_id),
@@ -96,7 +99,7 @@ def node_object(view: View, node_id: str, decision: Decision, known: Names | Non
         "evidence": plain(decision.evidence),
         "built_at": iso(built.ended) if built else None,
         "built_because": built.reason if built else None,
-        "window_from": iso(built.clock) if built else None,
+        "window_from": iso(good.clock) if good else None,
         "build_seconds": built.seconds if built else None,
         "age_seconds": round(max(0.0, view.now - built.started), 3) if built else None,
         "running": {"run": running.run, "reason": running.reason, "since": iso(running.started)} if running else None,
@@ -290,8 +293,8 @@ def _identity(node: Node) -> dict[str, Any]:
 def code_difference(view: View, texts: Texts, node_id: str) -> list[dict[str, Any]]:
     """What differs between the code that the node was last built with and the code in force, as `difference` says."""
     assert view.project is not None
-    baseline = view.world.nodes[node_id].baseline if node_id in view.world.nodes else None
-    built = baseline.observed.parts if baseline else {}
+    last = view.world.node(node_id).standing
+    built = last.observed.parts if last else {}
     return difference(view.project.graph.nodes[node_id], built, texts, view.project.adapter)
 
 

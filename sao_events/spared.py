@@ -111,9 +111,9 @@ def _changes(graph: Graph, world: World, name: str, known: Names, seen: set[str]
 
 
 def _differing(graph: Graph, world: World, name: str) -> Iterator[tuple[str, Code, Code]]:
-    baseline = world.node(name).baseline
-    for up in graph.upstreams[name] if baseline else ():
-        then, now = baseline.observed.codes.get(up) if baseline else None, world.node(up).code
+    built = world.node(name).standing
+    for up in graph.upstreams[name] if built else ():
+        then, now = built.observed.codes.get(up) if built else None, world.node(up).code
         if up in graph.nodes and then is not None and now is not None and then is not now and then != now:
             yield up, then, now
 

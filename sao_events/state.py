@@ -57,7 +57,10 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The last attempt failed: what it had seen at its start, when it ended, how many retries are used up."""
+    """The last attempt failed: what it had seen at its start, when it ended, how many retries are used up. Where a test
+    failed, that and its `definition`; `built` is the last build of all, where its rows stand in the warehouse although
+    a test failed on them.
+    """
 
     observed: Observed
     ended: float
@@ -65,6 +68,9 @@ class Failure:
     drops: int
     message: str | None
     run: str
+    test: str | None = None
+    definition: str | None = None
+    built: Baseline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,11 @@ class NodeState:
     columns: Mapping[str, str] = field(default_factory=dict)
     hashed: Hashed = NOT_HASHED
     spared: float | None = None
+
+    @property
+    def standing(self) -> Baseline | None:
+        """The build whose rows stand in the warehouse: the last successful one, or a later that a test failed on."""
+        return self.failure.built if self.failure is not None and self.failure.built else self.baseline
 
     @property
     def cleared(self) -> bool:

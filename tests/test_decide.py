@@ -264,6 +264,17 @@ def test_rule_4_a_failed_test_restores_the_baseline_and_keeps_the_data() -> None
     assert record.says("n") == "blocked upstream_not_ready m"
 
 
+@pytest.mark.parametrize("now", [(), (Test("t", "t", ("m",), "another"),)])
+def test_rule_4_a_test_that_is_gone_or_another_is_something_new(now: tuple[Test, ...]) -> None:
+    record = built(A, node("m", "a"), Test("t", "t", ("m",), "one")).land("a").build("m").test("t", "fail")
+    assert record.says("m") == "blocked retries_exhausted"
+    record.graph = graph(A, node("m", "a"), *now)
+    assert record.says("m") == "build retry"
+    assert record.decision("m").evidence["arrived"] == ("test",)
+    record.build("m")
+    assert record.says("m") == "reuse no_new_data"
+
+
 def test_rule_4_a_wait_between_retries_is_finite_however_often_they_failed() -> None:
     record = built(A, node("m", "a"), attempts=10_000).land("a")
     for _ in range(1100):

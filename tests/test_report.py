@@ -184,6 +184,30 @@ def test_why_of_a_failure_shows_its_event_and_message(story: Story) -> None:
     assert answer["builds"][0]["status"] == "error"
 
 
+def test_why_after_a_failed_test_is_about_what_stands_in_the_warehouse(story: Story) -> None:
+    view, find = story(
+        "events: [{at: +1h, edit: orders, change: sql}, {at: +1h, fail_test: t_orders, severity: error}]\n"
+        "expect: {until: +1h5m}\n"
+    )
+    answer = report.why(view, find, "orders")
+    assert answer["failure"]["message"].startswith("test t_orders failed")
+    assert (answer["since"], answer["good_since"]) == ("2026-01-05T09:00:00.000Z", "2026-01-05T08:01:00.000Z")
+    assert answer["built_because"] == "code_changed"
+    assert [(it["status"], it["failed_tests"]) for it in answer["builds"]] == [
+        ("success", ["t_orders"]),
+        ("success", []),
+    ]
+    assert report.code_difference(view, lambda digests: {}, "orders") == []
+
+
+def test_what_a_killed_service_was_building_is_told_as_interrupted(story: Story) -> None:
+    view, find = story("events: [{at: +1h, land: raw.orders}, {at: +1h30s, crash: engine}]\nexpect: {until: +1h10m}\n")
+    second, first, _ = report.why(view, find, "orders")["builds"]
+    assert (first["status"], first["ended_at"], second["status"]) == ("interrupted", None, "success")
+    [cut] = [it for it in report.runs(find) if it["run"] == first["run"]]
+    assert {it["status"] for it in cut["nodes"]} == {cut["status"]} == {"interrupted"}
+
+
 def test_why_of_a_changed_code_shows_the_load_of_the_project(story: Story) -> None:
     view, find = story(
         "events: [{at: +1h, fail: mart, times: 2}, {at: +1h, edit: mart, change: sql}]\nexpect: {until: +1h}\n"

@@ -308,6 +308,18 @@ def test_a_failed_test_counts_as_a_failure_of_the_build_it_looked_at() -> None:
     assert state.baseline is not None
     assert state.baseline.run == "run-1"
     assert state.builds == 2
+    assert state.standing is not None
+    assert state.standing.run == "run-2", "its rows stand in the warehouse"
+
+
+def test_what_stands_after_a_failed_test_stands_after_a_failed_build_too() -> None:
+    verdict = e.TestFinished("run-2", "test.1", "fail", fails=("model.a",))
+    tested = (*build("run-1", "model.a"), *build("run-2", "model.a", NEW), verdict)
+    failed = (*build("run-3", "model.a", NEW)[:2], e.NodeFailed("run-3", "model.a", "no such column"))
+    state = world_of(*tested, *failed).node("model.a")
+    assert (state.baseline and state.baseline.run, state.standing and state.standing.run) == ("run-1", "run-2")
+    state = world_of(*tested, *failed, *build("run-4", "model.a", NEW)).node("model.a")
+    assert (state.baseline and state.baseline.run, state.standing and state.standing.run) == ("run-4", "run-4")
 
 
 def test_clearing_is_seen_until_a_build_has_seen_it() -> None:

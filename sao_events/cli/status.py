@@ -128,7 +128,7 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
     out.table(COLUMNS, [node_row(node, now) for node in answer["nodes"]])
     for node in answer["nodes"]:
         if node["failure"]:
-            out.line(f"{node['name']} failed: {_first(node['failure']['message'])}", "red")
+            out.line(f"{node['name']} failed: {_brief(node['failure']['message'])}", "red")
     _show_held(context, answer["sources"])
     _show_ages(context, answer["sources"])
     if answer["cutoff"]["builds"]:
@@ -189,6 +189,11 @@ def _first(text: str | None) -> str:
     return text.strip().splitlines()[0] if text and text.strip() else ""
 
 
+def _brief(text: str | None) -> str:
+    """The first two lines of dbt's message in one: where, and what."""
+    return " ".join(line.strip() for line in (text or "").strip().splitlines()[:2])
+
+
 def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
     out, now = context.out, seconds_of(answer["at"])
     out.line(f"{answer['node']} ({answer['kind']})", "bold")
@@ -244,7 +249,12 @@ def _facts(answer: Mapping[str, Any], now: float) -> list[str]:
     found = [f"policy: {window}, updates_on {policy['updates_on']}{lazy}"]
     if answer["built_at"]:
         built = f"{clock(seconds_of(answer['since']), now)} ({span(answer['age_seconds'])} ago)"
-        found.append(f"last good build: {built}, {answer['built_because']}, {answer['build_seconds']:.1f} s")
+        good = answer["since"] == answer["good_since"]
+        what = "last good build" if good else "last build, on which a test failed"
+        found.append(f"{what}: {built}, {answer['built_because']}, {answer['build_seconds']:.1f} s")
+        if not good:
+            since = answer["good_since"]
+            found.append(f"last good build: {clock(seconds_of(since), now) if since else 'none'}")
     else:
         found.append("last good build: none")
     if answer["identity"]["why"]:
@@ -258,7 +268,9 @@ def _facts(answer: Mapping[str, Any], now: float) -> list[str]:
         at = seconds_of(answer["eligible_at"])
         found.append(f"next: {clock(at, now)} (in {span(at - now)})")
     elif answer["waiting_for"]:
-        found.append(f"next: when {', '.join(answer['waiting_for'])} is ready")
+        names = ", ".join(it.rpartition(".")[2] for it in answer["waiting_for"])
+        for_what = "has new data" if answer["reason"] == "waiting_for_upstreams" else "is ready"
+        found.append(f"next: when {names} {for_what}")
     return found
 
 
@@ -277,4 +289,5 @@ def _show_cause(context: Context, cause: Mapping[str, Any], now: float, depth: i
 
 def _build_row(build: Mapping[str, Any], now: float) -> list[str]:
     seconds = "-" if build["seconds"] is None else f"{build['seconds']:.1f}"
-    return [clock(seconds_of(build["started_at"]), now), build["reason"], build["status"], seconds, build["run"]]
+    status = f"{build['status']}, test failed" if build["failed_tests"] else build["status"]
+    return [clock(seconds_of(build["started_at"]), now), build["reason"], status, seconds, build["run"]]

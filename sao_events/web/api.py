@@ -117,8 +117,7 @@ class Api:
         started = find(["RunStarted"], run=run, limit=1)
         if not started:
             raise Problem(404, "there is no such run", hint="/api/runs lists the last ones")
-        alive = find(["EngineStarted"], limit=1)
-        return report.run_object(find, started[0], alive[0].seq if alive else 0)
+        return report.run_object(find, started[0])
 
     def _output(self, request: Request) -> list[Output]:
         return run_output(self.backend.config.state_dir, request.path_params["id"])

@@ -75,7 +75,8 @@ class Webhooks:
 
     def _opened(self, name: str, config: WebhookConfig, now: Callable[[], float]) -> Hook:
         provider, wall = _provider(config), self.backend.clock.now
-        keys = Keys(config.secrets, now, whose=f"webhooks.{name}", wall=wall, unusable=_unusable(provider))
+        whose = f"webhooks.{name}" if name in self.backend.config.webhooks else "data.tokens, for /api/v1/lineage"
+        keys = Keys(config.secrets, now, whose=whose, wall=wall, unusable=_unusable(provider))
         keys.values()  # so that what is wrong with them is told at once
         return Hook(name, config, provider, keys)
 
