@@ -4,9 +4,12 @@ built and why, what is left alone and why, what failed and where.
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +53,9 @@ class Follow:
             self.graph = view.project.graph if view.project else None
         while not self.service.stopping:
             self.service.wait_change(self.after, timeout=0.5)
-            self.tell()
-            refresh()
+            with unbroken():
+                self.tell()
+                refresh()
 
     def tell(self) -> None:
         """Print what is new."""
@@ -193,6 +197,32 @@ class Follow:
             self._say(f"  [dim]{node['action']} {escape(node['name'])}{until}: {escape(node['text'])}[/dim]")
         if len(held) > MOST:
             self._say(f"  [dim]and {len(held) - MOST} more that wait or are blocked[/dim]")
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """An interrupt that comes meanwhile is raised at the end, a second one at once: the console would print again what
+    it is interrupted in.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if main}
+    held = [number for number, handler in usual.items() if handler is signal.default_int_handler]
+    came = list[int]()
+
+    def note(number: int, _: object) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    for number in held:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number in held:
+            signal.signal(number, usual[number])
+    if came:
+        raise KeyboardInterrupt
 
 
 def changes(before: Graph, after: Graph) -> list[str]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
 import queue
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from sao_events import events as e
 from sao_events.files import matters
+from sao_events.follow import Follow
 from sao_events.watch import Saves, Watched
+from tests.web_service import Service
 
 
 @pytest.mark.parametrize(
@@ -106,3 +113,42 @@ def test_what_does_not_matter_is_not_told(saves: tuple[Path, queue.Queue[tuple[s
     (folder / "target" / "a.sql").write_text("select 1")
     (folder / "models" / "b.sql").write_text("select 1")
     assert told.get(timeout=10) == ("models/b.sql",)
+
+
+class Interrupted(io.StringIO):
+    """Output during which Ctrl-C is pressed so many times as soon as `word` was written."""
+
+    def __init__(self, word: str, times: int = 1) -> None:
+        super().__init__()
+        self.word, self.times = word, times
+
+    def write(self, text: str, /) -> int:
+        done = super().write(text)
+        while self.word in text and self.times:
+            self.times -= 1
+            os.kill(os.getpid(), signal.SIGINT)
+        return done
+
+
+class Loadable(Service):
+    """A service that is looked up once."""
+
+    loads, load_error = 1, None
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_line_that_is_interrupted_is_written_once(tmp_path: Path, times: int) -> None:
+    output, service = Interrupted("rest", times), Loadable(tmp_path)
+    service.record(e.ProjectLoaded("digest"))
+    console = Console(file=output, width=200)
+    follow = Follow(service, console)  # type: ignore[arg-type]  # it looks like one
+    service.record(e.CodePushed(paths=("models/rest.sql",)), e.CodePushed(paths=("models/more.sql",)))
+    with pytest.raises(KeyboardInterrupt):
+        follow.run()
+    if times == 1:  # who presses twice does not wait for what is left to be said
+        console.print("stopping")
+        assert output.getvalue().count("models/rest.sql") == 1
+        assert output.getvalue().count("models/more.sql") == 1
+    else:
+        assert "models/more.sql" not in output.getvalue()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
