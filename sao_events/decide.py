@@ -185,6 +185,23 @@ class Look:
         reading = self.graph.readings[reader]
         return then is None or reading.sees(upstream, now) != reading.sees(upstream, then)
 
+    def still(self, name: str, observed: Observed) -> bool:
+        """Whether nothing that the node is built from differs from `observed`, whatever quorums and columns say: no
+        upstream is `newer` or `changed`. Most nodes are, at most looks.
+        """
+        versions, codes, planned, recorded = observed.versions, observed.codes, self.assumed, self.world.nodes
+        for upstream in self.graph.upstreams[name]:
+            state = planned.get(upstream) or recorded.get(upstream)
+            if state is None:
+                if self._advanced(upstream, observed):
+                    return False
+            elif (state.code is not codes.get(upstream) and self.changed(name, upstream, observed)) or (
+                state.version > versions.get(upstream, -1) and upstream not in self.graph.transparent
+            ):
+                return False
+        hidden = self.graph.behind_views.get(name)
+        return hidden is None or not any(self._advanced(feed, observed) for feed in hidden)
+
     def unloaded(self, source: str) -> bool:
         """Whether the source is not there before its first landing."""
         return self.graph.sources[source].empty and not self.world.source(source).version
@@ -262,7 +279,7 @@ def decide_node(look: Look, name: str) -> Decision:
 
 def rules(look: Look, node: Node) -> Decision:
     """What is to happen with a node that dbt builds, were all its upstreams ready: the first rule that applies."""
-    state, upstreams = look.state(node.id), look.graph.upstreams[node.id]
+    state = look.state(node.id)
     baseline = state.baseline
 
     if look.forced(node.id):  # rule 1
@@ -285,7 +302,9 @@ def rules(look: Look, node: Node) -> Decision:
             "parts": parts,
         }
         return _code(look, node, baseline, Reason.code_changed, evidence)
-    if changed := tuple([name for name in upstreams if look.changed(node.id, name, baseline.observed)]):  # rule 6
+    upstreams = () if look.still(node.id, baseline.observed) else look.graph.upstreams[node.id]
+    changed = tuple(up for up in upstreams if look.changed(node.id, up, baseline.observed)) if upstreams else ()
+    if changed:  # rule 6
         return _code(look, node, baseline, Reason.upstream_code_changed, {"changed": changed})
     if state.doubtful:  # rule 5, not held: what a lost build of other code has left may stand in the warehouse
         return Decision(Action.build, Reason.code_changed, evidence={"interrupted": True})
@@ -294,7 +313,7 @@ def rules(look: Look, node: Node) -> Decision:
     overdue = look.overdue(node, baseline.clock)
     if overdue is not None and look.now >= overdue:  # ours: a greatest age, declared for the node
         return Decision(Action.build, Reason.max_staleness, evidence={"since": baseline.clock})
-    newer = tuple([name for name in upstreams if look.newer(name, baseline.observed)])
+    newer = tuple(name for name in upstreams if look.newer(name, baseline.observed)) if upstreams else ()
     if not newer:  # rule 8
         return NO_NEW_DATA if overdue is None else Decision(Action.reuse, Reason.no_new_data, overdue)
     evidence = _newer(look, node, newer, baseline.observed)

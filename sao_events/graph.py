@@ -68,6 +68,12 @@ class Graph:
         return found
 
     @cached_property
+    def behind_views(self) -> dict[str, tuple[str, ...]]:
+        """Of the `feeds` of each node those that it reads through views only; nodes that have none are left out."""
+        through = ((name, set(feeds).difference(self.upstreams[name])) for name, feeds in self.feeds.items())
+        return {name: tuple(feed for feed in self.feeds[name] if feed in hidden) for name, hidden in through if hidden}
+
+    @cached_property
     def readers(self) -> dict[str, tuple[str, ...]]:
         """Who has the node or source among its upstreams (ephemeral readers are replaced by their own readers), in
         graph order.
@@ -272,7 +278,7 @@ class Graph:
             if name not in found:
                 found.add(name)
                 stack.extend(steps.get(name, ()))
-        return found - self.sources.keys()
+        return found.difference(self.sources)
 
     def _ephemeral(self, name: str) -> bool:
         node = self.nodes.get(name)

@@ -5,7 +5,7 @@ readers join the run of their upstreams.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sao_events import checks
 from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node, earliest, rules
@@ -141,23 +141,36 @@ def attempt(look: Look, name: str, run: str, reason: Reason, clock: float, obser
     failure will mean.
     """
     node, state, observed = look.graph.nodes[name], look.state(name), observed or observe(look, name)
-    code = look.graph.readings[name].compose(look.graph.own_codes[name], observed.codes)
+    code = composed(look, name, observed)
     retries = 0
     if state.failure is not None and not arrived_since(look, node, state.failure):
         retries = state.failure.retries + 1
     return Attempt(run, str(reason), look.now, clock, observed, code, retries, _advances(look, name, reason, code))
 
 
+def composed(look: Look, name: str, observed: Observed) -> Code:
+    """What `name` is built with: where nothing of that is new, it is what the last attempt was built with."""
+    last = look.state(name).last
+    if last is not None and last.observed.fingerprint == observed.fingerprint and last.observed.codes == observed.codes:
+        return last.code
+    return look.graph.readings[name].compose(look.graph.own_codes[name], observed.codes)
+
+
 def observe(look: Look, name: str) -> Observed:
     """What a build of `name` that starts now would see."""
+    graph = look.graph
+    builds = {up: look.state(up).builds for up in graph.looks_at[name] if up in graph.nodes}
+    return replace(compared(look, name), parts=graph.nodes[name].on_record, builds=builds)
+
+
+def compared(look: Look, name: str) -> Observed:
+    """Of what a build of `name` that starts now would see, all that decisions compare with."""
     graph, state = look.graph, look.state(name)
     codes = {
         up: code for up in graph.upstreams[name] if up in graph.nodes and (code := look.state(up).code) is not None
     }
     versions = {feed: look.position(feed) for feed in graph.feeds[name]}
-    builds = {up: look.state(up).builds for up in graph.looks_at[name] if up in graph.nodes}
-    parts = graph.nodes[name].on_record
-    return Observed(graph.fingerprints[name], versions, codes, state.clears, state.drops, parts, builds)
+    return Observed(graph.fingerprints[name], versions, codes, state.clears, state.drops)
 
 
 def drops(look: Look, name: str) -> tuple[str, ...]:
@@ -216,7 +229,7 @@ def take(look: Look, name: str, claimed: Collection[str] = (), only: Collection[
         return ()
     look.fallen.pop(name, None)
     falling = drops(look, name)
-    start = attempt(look, name, "", decision.reason, look.now)
+    start = attempt(look, name, "", decision.reason, look.now, compared(look, name))
     look.assumed[name] = succeeded(look.world.node(name), start, look.now, 0.0)
     return falling
 

@@ -144,7 +144,7 @@ def next_turn(
     for test in tests:
         turn.consider_test(test, look)
     return Turn(
-        turn.pieces(), turn.dropped | gone, turn.dropped_tests | (run.tests - graph.tests.keys()), look.decisions
+        turn.pieces(), turn.dropped | gone, turn.dropped_tests | run.tests.difference(graph.tests), look.decisions
     )
 
 
