@@ -156,7 +156,8 @@ class Deployer:
     def _load(self, commit: str | None, now: float) -> Found:
         """As `_parse`, unless it would be refused as before."""
         folder = None if self.checkout else self.config.dbt.project_dir
-        read, known = stamp(folder, dbt_settings(self.config).profiles()), self._refused.get(commit)
+        read = stamp(folder, dbt_settings(self.config).profiles(), without=self.config.state_dir)
+        known = self._refused.get(commit)
         same = known is not None and known.stamp == read
         if known and same and 0 <= now - known.at < known.pause:  # a clock that is set back holds up nothing
             raise known.error.with_traceback(None)

@@ -23,12 +23,13 @@ def matters(path: Path, folder: Path) -> bool:
     return bool(parts) and not IGNORED_FOLDERS.intersection(parts[:-1]) and _read(parts[-1])
 
 
-def stamp(folder: Path | None, files: Iterable[Path] = ()) -> str:
-    """A digest of names, sizes and times of `files` and of what dbt reads in `folder`, installed packages included.
-    It reads no content: it differs after every change that a file system tells of. Never raises.
+def stamp(folder: Path | None, files: Iterable[Path] = (), without: Path | None = None) -> str:
+    """A digest of names, sizes and times of `files` and of what dbt reads in `folder`, installed packages included,
+    except for what is in `without`. It reads no content: it differs after every change that a file system tells of.
+    Never raises.
     """
     found = {str(file): _told(file) for file in files}
-    seen = set[str]()
+    seen = {os.path.realpath(without)} if without else set[str]()
     for place, folders, names in os.walk(folder, followlinks=True) if folder else ():  # dbt links local packages
         real = os.path.realpath(place)
         folders[:] = [name for name in folders if name == PACKAGES or name not in IGNORED_FOLDERS]

@@ -154,6 +154,17 @@ def test_what_builds_and_editors_write_is_no_change(folder: Path, name: str) -> 
     assert look.parses == 0
 
 
+def test_what_the_service_keeps_is_no_change_wherever_that_is(folder: Path) -> None:
+    """Parsing writes there: each parse would ask for the next one."""
+    (folder / "sao.yml").write_text("state_dir: kept\n")
+    look = Looking(config(folder), bad_model)
+    look(0.0)
+    (folder / "kept" / "runs").mkdir(parents=True)
+    (folder / "kept" / "runs" / "a.sql").write_text("select 1")
+    look(1.0)
+    assert look.parses == 0
+
+
 def test_who_asks_is_answered_and_a_clock_set_back_holds_up_nothing(folder: Path) -> None:
     look = Looking(config(folder), bad_model)
     look(DAY)

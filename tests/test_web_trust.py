@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -224,6 +225,17 @@ def test_secrets_end_when_they_are_told_to(tmp_path: Path, caplog: pytest.LogCap
     now[0] += KEPT
     assert keys.values() == ("new secret 0123456789",)
     assert "not_after is over" in caplog.text
+
+
+def test_a_secret_that_is_no_text_proves_nothing_and_the_others_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SAO_TEST_BYTES", os.fsdecode(b"\xff\xfe" * 20))
+    (tmp_path / "good").write_text("g" * 32)
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe" * 20)
+    secrets = (Secret(env="SAO_TEST_BYTES"), Secret(file=tmp_path / "bytes"), Secret(file=tmp_path / "good"))
+    assert Keys(secrets, lambda: 0.0).values() == ("g" * 32,)
+    assert "the environment variable SAO_TEST_BYTES: the secret cannot be read: it is not UTF-8" in caplog.text
 
 
 def test_what_is_wrong_with_a_secret_is_told_once_and_not_what_it_is(

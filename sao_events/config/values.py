@@ -29,10 +29,13 @@ class Secret:
     def value(self) -> str | None:
         """The secret as it is now, without white space around it; None where it is not set, not there or empty.
 
-        Raises ConfigError where its file cannot be read.
+        Raises ConfigError where its file cannot be read, or it is no text.
         """
         if self.file is None:
-            return os.environ.get(self.env or "", "").strip() or None
+            value = os.environ.get(self.env or "", "").strip()
+            if any("\udc80" <= letter <= "\udcff" for letter in value):  # what bytes become that are no UTF-8
+                raise ConfigError(f"{self}: the secret cannot be read: it is not UTF-8")
+            return value or None
         try:
             return self.file.read_text(encoding="utf-8").strip() or None
         except FileNotFoundError:
