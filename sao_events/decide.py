@@ -353,6 +353,8 @@ def _after_failure(look: Look, node: Node, state: NodeState, failure: Failure) -
     if state.drops > failure.drops:  # rule 3: seen missing after the failure
         return Decision(Action.build, Reason.relation_missing, evidence={"relation": node.relation})
     evidence = {"message": failure.message, "failed_at": failure.ended, "retries": failure.retries}
+    if failure.test is not None:
+        evidence["test"] = failure.test
     if news := arrived_since(look, node, failure):
         return Decision(Action.build, Reason.retry, evidence={**evidence, "arrived": news})
     if look.job is not None and look.asked(node.id):

@@ -75,7 +75,7 @@ def _missing(decision: Decision, names: Names) -> str:
 
 def _retry(decision: Decision, names: Names) -> str:
     if decision.action is Action.wait:
-        return "the last build failed; tried again when the pause is over"
+        return f"{_failed(decision, names)}; tried again when the pause is over"
     if arrived := decision.evidence.get("arrived"):
         known = listed((_ARRIVED.get(what, names.get(what, what)) for what in arrived), {})
         return f"tried again after a failure: new since then is {known}"
@@ -87,7 +87,12 @@ def _retry(decision: Decision, names: Names) -> str:
 def _exhausted(decision: Decision, names: Names) -> str:
     retries = decision.evidence.get("retries", 0)
     used = "no retries are allowed" if not retries else f"{retries} {'retry' if retries == 1 else 'retries'} failed too"
-    return f"the last build failed and {used}; something new or a job starts it again"
+    return f"{_failed(decision, names)} and {used}; something new or a job starts it again"
+
+
+def _failed(decision: Decision, names: Names) -> str:
+    test = decision.evidence.get("test")
+    return "the last build failed" if test is None else f"{names.get(test, test)} failed on it"
 
 
 def _code(decision: Decision, names: Names) -> str:

@@ -121,7 +121,7 @@ class Follow:
         if len(said) > MOST:
             self._say(f"  and {len(said) - MOST} more")
         if not said:
-            self._say("  no change of meaning in any model: nothing to build")
+            self._say("  no change of meaning in any model or test")
 
     def _tell_run(self, event: e.Event) -> None:
         if isinstance(event, e.RunStarted):
@@ -226,7 +226,7 @@ def unbroken() -> Iterator[None]:
 
 
 def changes(before: Graph, after: Graph) -> list[str]:
-    """What differs in meaning between two states of the project, a node a line, with the parts of it that do."""
+    """What differs in meaning between two states of the project, a node or test a line, with the parts that do."""
     found = []
     for name, identity in after.fingerprints.items():
         node, old = after.nodes[name], before.nodes.get(name)
@@ -235,9 +235,14 @@ def changes(before: Graph, after: Graph) -> list[str]:
         elif before.fingerprints.get(name) != identity:
             parts = [part for part in {**old.parts, **node.parts} if old.parts.get(part) != node.parts.get(part)]
             found.append(f"changed {node.name}: {', '.join(parts) or 'what it is compiled to'}{_in(node.path)}")
-    return found + [
-        f"gone {node.name}{_in(node.path)}" for name, node in before.nodes.items() if name not in after.nodes
+    found += [f"gone {node.name}{_in(node.path)}" for name, node in before.nodes.items() if name not in after.nodes]
+    then, now = before.definitions, after.definitions
+    found += [
+        f"{'changed' if name in then else 'new'} test {after.tests[name].name}"
+        for name, definition in now.items()
+        if then.get(name) != definition
     ]
+    return found + [f"gone test {test.name}" for name, test in before.tests.items() if name not in now]
 
 
 def compiled(state_dir: Path, run: str, path: str) -> Path | None:

@@ -64,7 +64,8 @@ def test_a_reason_of_a_newer_release_is_shown_as_it_is() -> None:
             ["its code", "orders"],
         ),
         (Decision(Action.build, Reason.retry, evidence={"job": "nightly"}), ["nightly asks"]),
-        (Decision(Action.wait, Reason.retry, 9.0, evidence={"retries": 1}), ["pause"]),
+        (Decision(Action.wait, Reason.retry, 9.0, evidence={"retries": 1}), ["the last build failed", "pause"]),
+        (Decision(Action.wait, Reason.retry, 9.0, evidence={"test": "test.p.t"}), ["test.p.t failed on it", "pause"]),
         (Decision(Action.blocked, Reason.retries_exhausted, evidence={"retries": 2}), ["2 retries failed too"]),
         (Decision(Action.blocked, Reason.retries_exhausted, evidence={"retries": 0}), ["no retries are allowed"]),
         (

@@ -8,6 +8,7 @@ import queue
 import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from rich.console import Console
 
 from sao_events import events as e
 from sao_events.files import matters
-from sao_events.follow import Follow
+from sao_events.follow import Follow, changes
+from sao_events.graph import Graph
+from sao_events.nodes import Node, Test
 from sao_events.watch import Saves, Watched
 from tests.web_service import Service
 
@@ -152,3 +155,12 @@ def test_a_line_that_is_interrupted_is_written_once(tmp_path: Path, times: int) 
     else:
         assert "models/more.sql" not in output.getvalue()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_change_of_a_test_alone_is_told() -> None:
+    node, old, kept = Node("model.p.m", "m", "table"), Test("test.p.a", "a", ("model.p.m",), "1"), Test("t.k", "k", ())
+    before = Graph([node], [], [old, kept])
+    assert changes(before, Graph([node], [], [replace(old, own="2"), kept])) == ["changed test a"]
+    assert changes(before, Graph([node], [], [kept])) == ["gone test a"]
+    assert changes(Graph([node], []), before) == ["new test a", "new test k"]
+    assert changes(before, before) == []
