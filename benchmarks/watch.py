@@ -64,7 +64,7 @@ def watched(project: Path, file: Path, saves: int) -> dict[str, list[float]]:
             before = file.read_text()
             saved = save(file, f"{before}\n-- {number}\n")
             found["comment to `nothing to build`"].append(seen(lines, "no change of meaning") - saved)
-            saved = save(file, f"select * from (\n{text}\n) as numbered_{number}\n")
+            saved = save(file, f"select *, {number} as numbered from (\n{text}\n) as t\n")
             found["save to decision"].append(seen(lines, "building ") - saved)
             found["save to built"].append(seen(lines, "success:") - saved)
             seen(lines, "reused ")
@@ -80,7 +80,7 @@ def listed(project: Path, file: Path, saves: int) -> list[float]:
         dbt("parse", *common, "--target-path", f"{folder}/before", cwd=project)
         dbt("parse", *common, "--target-path", f"{folder}/now", cwd=project)
         for number in range(saves):
-            began = save(file, f"select * from (\n{text}\n) as listed_{number}\n")
+            began = save(file, f"select *, {number} as listed from (\n{text}\n) as t\n")
             chosen = ["--select", "state:modified", "--state", f"{folder}/before", "--target-path", f"{folder}/now"]
             said = dbt("ls", "--quiet", *common, *chosen, cwd=project)
             found.append(time.monotonic() - began)

@@ -144,6 +144,42 @@ def test_a_value_that_differs_at_each_build_changes_with_every_edit() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["except", "intersect", "union"])
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
+def test_how_often_a_row_is_there_counts(kind: str, dialect: str) -> None:
+    text = f"select a from db.t {kind} select a from db.u"
+    assert of(text, dialect).base != of(text.replace(kind, f"{kind} all"), dialect).base
+
+
+@pytest.mark.parametrize(
+    ("dialect", "one", "other"),
+    [
+        ("postgres", "extract(epoch from a)", "date_part('epoch', a)"),  # numeric, double precision
+        ("postgres", "coalesce(a, b)", "nvl(a, b)"),  # there is no nvl
+        ("duckdb", "length(a)", "len(a)"),
+        ("snowflake", "case when a then b else c end", "iff(a, b, c)"),
+    ],
+)
+def test_a_function_by_another_name_is_another(dialect: str, one: str, other: str) -> None:
+    codes = [of(f"select {e} as x, c from db.t", dialect).code for e in (one, other)]
+    assert codes[0].columns[0] != codes[1].columns[0]
+    assert codes[0].columns[1] == codes[1].columns[1]
+
+
+def test_the_name_of_a_function_is_the_same_in_any_case() -> None:
+    assert (
+        of("select nvl(a, b) as x from db.t", "redshift").code
+        == of("select NVL (a, b) as x from db.t", "redshift").code
+    )
+
+
+@pytest.mark.parametrize("text", ["date_trunc(grain, a)", "datediff(grain, a, b)"])
+def test_a_word_that_may_be_a_column_is_not_taken_for_a_unit(text: str) -> None:
+    with pytest.raises(Whole):
+        of(f"select {text} as x from db.t")
+    assert of(f"select {text.replace('grain', 'day')} as x from db.t").steady
+
+
 @pytest.mark.parametrize(
     ("frame", "steady"),
     [

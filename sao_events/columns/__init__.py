@@ -17,6 +17,7 @@ from sqlglot.errors import SqlglotError
 from sao_events.columns.allowed import unsteady
 from sao_events.columns.output import EVERYTHING, UNNAMED, Output, Star, Whole
 from sao_events.columns.query import Query
+from sao_events.columns.spelling import spelled
 from sao_events.lineage import Code, Reading, digest
 from sao_events.proof.names import known
 
@@ -80,7 +81,7 @@ def analyse(text: str, dialect: str) -> Analysis:
         if len(trees) != 1:
             raise Whole("it is not one query")
         steady = not any(map(unsteady, trees[0].walk()))
-        query = Query(dialect, digest(text))
+        query = Query(dialect, digest(text), spelled(text, dialect))
         found = _analysis(query.of(trees[0], {}, None))
         return replace(found, steady=steady, mentioned=_grouped(query.mentioned))
     except (SqlglotError, RecursionError):

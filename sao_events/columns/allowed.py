@@ -21,9 +21,21 @@ PARTS: tuple[type[exp.Expr], ...] = (
     exp.Exists, exp.Where,
 )  # fmt: skip
 
+# Words in the place of an argument: parts of dates. Any other word may be a column that the parser takes for one.
+UNITS = frozenset(
+    """NANOSECOND MICROSECOND MILLISECOND SECOND MINUTE HOUR DAY WEEK MONTH QUARTER YEAR DECADE CENTURY EPOCH DATE
+    MILLENNIUM DOW DOY ISODOW ISOYEAR ISOWEEK DAYOFWEEK DAYOFYEAR WEEKDAY YEARWEEK YEAROFWEEK ERA JULIAN WEEKISO
+    DAYOFWEEKISO DAYOFWEEK_ISO EPOCH_SECOND EPOCH_MILLISECOND""".split()
+)
 FRAMES = frozenset({"RANGE", "GROUPS"})  # rows that are equal in order are in them together
 
 KNOWN = (*PURE, *AGGREGATES, *RANKS, *UNSTEADY, *PARTS)
+
+
+def known_word(e: exp.Var) -> bool:
+    """Whether a word that stands for itself surely does."""
+    word = e.name.upper()
+    return isinstance(e.parent, exp.DataTypeParam | exp.WindowSpec) or word in UNITS or word.removesuffix("S") in UNITS
 
 
 def unsteady(e: exp.Expr) -> bool:

@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from sao_events.columns.output import UNNAMED, Cell, Output, Star, Whole, union
 from sao_events.columns.scope import Scope
+from sao_events.columns.spelling import Spelled
 from sao_events.lineage import digest
 from sao_events.proof.names import fold, table_name
 from sao_events.proof.plain import one_row
@@ -23,10 +24,11 @@ JOINS = frozenset({"", "INNER", "OUTER", "CROSS"})
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Reads queries in one dialect; `salt` is the identity of the whole text, `mentioned` as in `Scope`."""
+    """Reads queries in one dialect; `salt` is the identity of the whole text, the rest as in `Scope`."""
 
     dialect: str
     salt: str
+    spelled: Spelled = field(default_factory=dict)
     mentioned: set[tuple[str, str]] = field(default_factory=set)
 
     def of(self, e: exp.Expr, ctes: Ctes, outer: Scope | None) -> Output:
@@ -70,12 +72,14 @@ class Query:
             (left[0], Cell(digest("both", left[1].text, right[1].text), left[1].uses | right[1].uses))
             for left, right in zip(*columns, strict=True)
         )
-        everything = bool(e.args.get("distinct")) or not isinstance(e, exp.Union)
+        distinct = bool(e.args.get("distinct"))
+        everything = distinct or not isinstance(e, exp.Union)
         compared = [cell for side in sides for cell in side.cells()] if everything else []
         combined = {"": Output("", items=items)}
         scope = self._scope(combined, ctes, None, True, {})
         order = self._order(e.args.get("order"), [cell for _, cell in items], scope)
-        base = digest(e.key, str(everything), *(s.base for s in sides), *(c.text for c in (*compared, *order)))
+        kind = e.key if distinct or not everything else f"{e.key} all"  # how often a row is there counts
+        base = digest(kind, str(everything), *(s.base for s in sides), *(c.text for c in (*compared, *order)))
         rows = frozenset().union(*(s.rows for s in sides)) | union((*compared, *order))
         return Output(base, rows, items, None, sides[0].relations | sides[1].relations)
 
@@ -97,7 +101,8 @@ class Query:
     def _scope(
         self, sources: Ctes, ctes: Ctes, outer: Scope | None, trivial: bool, aliases: dict[str, exp.Expr]
     ) -> Scope:
-        return Scope(self.dialect, self.salt, self.of, sources, ctes, outer, trivial, aliases, mentioned=self.mentioned)
+        given = (sources, ctes, outer, trivial, aliases)
+        return Scope(self.dialect, self.salt, self.of, *given, mentioned=self.mentioned, spelled=self.spelled)
 
     def _sources(self, e: exp.Select, ctes: Ctes, outer: Scope | None) -> Iterator[tuple[str, Output]]:
         clause = e.args.get("from_")

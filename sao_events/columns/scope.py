@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sao_events.columns.allowed import KNOWN, unsteady
+from sao_events.columns.allowed import KNOWN, known_word, unsteady
 from sao_events.columns.output import Cell, Output, Whole, either, union
+from sao_events.columns.spelling import Spelled
 from sao_events.lineage import digest
 from sao_events.proof.names import fold
 
@@ -25,7 +26,8 @@ NONE: frozenset[str] = frozenset()
 class Scope:
     """One select: its sources in order, the expressions of its aliases, the queries it may name, and what is around it.
 
-    `mentioned` collects the columns of relations that are named anywhere, used or not.
+    `mentioned` collects the columns of relations that are named anywhere, used or not; `spelled` are the names by which
+    the text calls functions.
     `trivial`: it passes the rows of its one source on, so its columns are looked at as if they were in that source.
     """
 
@@ -39,6 +41,7 @@ class Scope:
     aliases: dict[str, exp.Expr] = field(default_factory=dict)
     relations: frozenset[str] = NONE
     mentioned: set[tuple[str, str]] = field(default_factory=set)
+    spelled: Spelled = field(default_factory=dict)
 
     def place(self, name: str) -> str:
         """Where the source of that name stands; empty where it does not matter."""
@@ -68,7 +71,9 @@ class Scope:
             return "star"
         if not isinstance(e, KNOWN):
             raise Whole(f"the meaning of {e.key} is not known")
-        parts = [e.key, self.salt if unsteady(e) else ""]
+        if isinstance(e, exp.Var) and not known_word(e):
+            raise Whole(f"{e.name} may be a column")
+        parts = [e.key, self.salt if unsteady(e) else "", *self.spelled.get(type(e), ())]
         for key in sorted(e.args):
             value = e.args[key]
             if value is not None and value is not False and value != []:
