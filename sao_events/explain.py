@@ -199,7 +199,7 @@ def _code_pushed(event: e.CodePushed, names: Names) -> str:
 
 
 def _data_landed(event: e.DataLanded, names: Names) -> str:
-    rows = f", {event.rows} rows" if event.rows is not None else ""
+    rows = "" if event.rows is None else f", {event.rows} {'row' if event.rows == 1 else 'rows'}"
     load = f", load {event.load_id}" if event.load_id is not None else ""
     if event.scope == "probe":
         return f"new data in {_named(event.source, names)}, seen by looking at it"
