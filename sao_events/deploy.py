@@ -24,7 +24,7 @@ from sao_events.identify import identified
 from sao_events.identity import Rendered
 from sao_events.inputs.mapping import unknown
 from sao_events.nodes import Source
-from sao_events.ports import Draft, Store
+from sao_events.ports import Clock, Draft, Store
 from sao_events.project import Project, project_digest, project_from_bytes, project_to_bytes
 from sao_events.relations import left, made_by, recalled
 from sao_events.relations import unknown as not_on_record
@@ -69,8 +69,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """What could not be loaded at the instant `at`, with the `stamp` of the files it was read from, and for how many
-    seconds it is not tried again.
+    """What could not be loaded: the `stamp` of the files it was read from, at which instant that was known, and for how
+    many seconds from then on it is not tried again.
     """
 
     stamp: str
@@ -84,8 +84,8 @@ class Deployer:
     records what is in force.
     """
 
-    def __init__(self, config: Config, parser: Parser, store: Store, world: World) -> None:
-        self.config, self.parser, self.store = config, parser, store
+    def __init__(self, config: Config, parser: Parser, store: Store, world: World, clock: Clock) -> None:
+        self.config, self.parser, self.store, self.clock = config, parser, store, clock
         self.in_force, self.rejected = (world.project, world.commit), world.rejected
         self.built_from: tuple[str | None, str | None] | None = None
         self._refused: dict[str | None, _Refused] = {}
@@ -95,7 +95,7 @@ class Deployer:
         git = config.git
         self.checkout = Checkout(git.remote, git.branch, config.state_dir / "git") if git else None
 
-    def look(self, now: float, *, fresh: bool = True) -> Found:
+    def look(self, *, fresh: bool = True) -> Found:
         """Look up what should be in force, parse it, store it. Without `fresh`, a commit that is in force already is
         not parsed again, and what was refused only after a change of its files, or rarely. What goes wrong is in what
         is returned.
@@ -105,20 +105,20 @@ class Deployer:
         try:
             commit = self._head()
         except SaoError as error:
-            return self._go_on(now, str(error))
+            return self._go_on(str(error))
         known = self.rejected is None and self.built_from == self.in_force and self.in_force[1] == commit
         if commit and known and not fresh:
             return Found()
         try:
-            return self._load(commit, now)
+            return self._load(commit)
         except (DbtError, GraphError, PolicyError) as error:
-            return self._go_on(now, str(error), e.ProjectRejected(str(error), commit))
+            return self._go_on(str(error), e.ProjectRejected(str(error), commit))
         except SaoError as error:
-            return self._go_on(now, str(error))
+            return self._go_on(str(error))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             said = f"the project cannot be read: {where}{error.strerror}\n  it is tried again by itself"
-            return self._go_on(now, said)
+            return self._go_on(said)
 
     def recorded(self, found: Found) -> None:
         """What was found is on record: build from it."""
@@ -153,20 +153,24 @@ class Deployer:
         self.on_head(commit, None)
         return commit
 
-    def _load(self, commit: str | None, now: float) -> Found:
+    def _load(self, commit: str | None) -> Found:
         """As `_parse`, unless it would be refused as before."""
         folder = None if self.checkout else self.config.dbt.project_dir
         read = stamp(folder, dbt_settings(self.config).profiles(), without=self.config.state_dir)
         known = self._refused.get(commit)
         same = known is not None and known.stamp == read
-        if known and same and 0 <= now - known.at < known.pause:  # a clock that is set back holds up nothing
+        if (
+            known and same and 0 <= self.clock.now() - known.at < known.pause
+        ):  # a clock that is set back holds up nothing
             raise known.error.with_traceback(None)
         try:
             found = self._parse(commit)
         except (SaoError, OSError) as error:
             pause = min(known.pause * 2, AGAIN_MOST) if known and same else AGAIN_LEAST
             others = [it for it in self._refused.items() if it[0] != commit]
-            self._refused = dict([*others[-1:], (commit, _Refused(read, error, now, pause))])  # head, one in force
+            self._refused = dict(
+                [*others[-1:], (commit, _Refused(read, error, self.clock.now(), pause))]
+            )  # head, one in force
             raise
         self._refused.pop(commit, None)
         return found
@@ -191,21 +195,21 @@ class Deployer:
             self._relations = digest, made_by(project_from_bytes(self.store.get_project(digest)).graph)
         return self._relations[1] if digest is not None else ()
 
-    def _go_on(self, now: float, error: str, rejected: e.ProjectRejected | None = None) -> Found:
+    def _go_on(self, error: str, rejected: e.ProjectRejected | None = None) -> Found:
         """The newest state cannot be in force. A process that has just begun builds from the commit that is."""
-        found = self._loaded_before(now, rejected.commit if rejected else None)
+        found = self._loaded_before(rejected.commit if rejected else None)
         refused = (rejected,) if rejected and (found.events or rejected != self.rejected) else ()
         return replace(
             found, events=(*found.events, *refused), error=f"{error}\n{found.error}" if found.error else error
         )
 
-    def _loaded_before(self, now: float, refused: str | None) -> Found:
+    def _loaded_before(self, refused: str | None) -> Found:
         """The commit in force, loaded where nothing is. That is recorded only where it reads otherwise than it did."""
         commit = self.in_force[1]
         if self.checkout is None or self.built_from is not None or commit is None or commit == refused:
             return Found()
         try:
-            found = self._load(commit, now)
+            found = self._load(commit)
         except (SaoError, OSError) as error:
             return Found(error=f"{commit[:10]}, which is in force, cannot be loaded either: {error}")
         return found if found.digest != self.in_force[0] else replace(found, events=())

@@ -78,7 +78,7 @@ class Service:
             undo.callback(self.store.close)
             self.dbt = Builds(self.config, keep_fd=self.lock.fd, notify=self._nudged.set)
             self._open_engine()
-            self.deployer = Deployer(self.config, self.dbt, self.store, self._world)
+            self.deployer = Deployer(self.config, self.dbt, self.store, self._world, self.clock)
             self.deployer.on_head = self._saw_head
             self.prober = Prober(self.dbt, self.clock, self.view, self.submit, lambda: self.dbt.folder)
             self.looks = Looks([Relations(self.config.relations)], self.dbt, self.clock, self.view, self._concluded)
@@ -355,7 +355,7 @@ class Service:
         error: str | None = None
         self._looking = True
         try:
-            found = self.deployer.look(self.clock.now(), fresh=asked)
+            found = self.deployer.look(fresh=asked)
             if self._stopping.is_set():
                 return False  # what was ended says nothing of the project
             self._record(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -22,13 +23,14 @@ from sao_events.store.memory import MemoryStore
 from tests.repositories import bare_with_clone, commit
 
 DAY = 86_400.0
+Refuses: TypeAlias = Callable[[Path], SaoError | OSError | None]
 FINE = Project(Graph([Node("model.p.a", "a", "table", (), Code("a"))], [], []), "p")
 
 
 class Parser:
     """A `deploy.Parser` that counts, and refuses what `refuses` says."""
 
-    def __init__(self, refuses: Callable[[Path], SaoError | OSError | None]) -> None:
+    def __init__(self, refuses: Refuses) -> None:
         self.refuses, self.parsed = refuses, list[Path]()
 
     def load(self, folder: Path) -> Project:
@@ -48,16 +50,26 @@ class Parser:
 
 
 class Looking:
-    """A deployer, and what it finds at instants; `parses` of the last look."""
+    """A deployer, and what it finds at instants; `parses` of the last look, of which each takes `seconds`."""
 
-    def __init__(self, config: Config, refuses: Callable[[Path], SaoError | OSError | None]) -> None:
-        self.parser = Parser(refuses)
-        self.deployer = Deployer(config, self.parser, MemoryStore(), World())
-        self.parses = 0
+    def __init__(self, config: Config, refuses: Refuses) -> None:
+        self.parser = Parser(self._slowly(refuses))
+        self.deployer = Deployer(config, self.parser, MemoryStore(), World(), self)
+        self.parses, self.at, self.seconds = 0, 0.0, 0.0
+
+    def _slowly(self, refuses: Refuses) -> Refuses:
+        def parse(folder: Path) -> SaoError | OSError | None:
+            self.at += self.seconds
+            return refuses(folder)
+
+        return parse
+
+    def now(self) -> float:
+        return self.at
 
     def __call__(self, now: float, *, fresh: bool = False) -> Found:
-        before = len(self.parser.parsed)
-        found = self.deployer.look(now, fresh=fresh)
+        before, self.at = len(self.parser.parsed), now
+        found = self.deployer.look(fresh=fresh)
         self.deployer.recorded(found)
         self.parses = len(self.parser.parsed) - before
         return found
@@ -123,6 +135,16 @@ def linked(folder: Path) -> None:
     (elsewhere / "m.sql").write_text("select 1 as id")
     (folder / "dbt_packages").mkdir()
     (folder / "dbt_packages" / "utils").symlink_to(elsewhere)
+
+
+def test_the_pause_counts_from_the_end_of_a_parse(folder: Path) -> None:
+    look = Looking(config(folder), bad_model)
+    look.seconds = 60.0
+    look(0.0)
+    look(62.0)
+    assert look.parses == 0
+    look(71.0)
+    assert look.parses == 1
 
 
 @pytest.mark.parametrize("change", [mended, another, renamed, no_profile, installed, linked])

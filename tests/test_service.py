@@ -521,7 +521,7 @@ def test_a_poll_that_finds_nothing_new_does_not_parse(deployed: Deployed) -> Non
         before, loads = parsed.stat().st_mtime_ns, service.loads
         until(lambda: service.loads > loads + 2, "polls")
         assert parsed.stat().st_mtime_ns == before
-        assert service.deployer.look(0.0, fresh=False) == Found()
+        assert service.deployer.look(fresh=False) == Found()
 
 
 def test_the_threads_of_a_service_end_with_it(tmp_path: Path) -> None:
