@@ -14,7 +14,7 @@ TABLES = {"t1": ("id", "g", "x", "s"), "t2": ("id", "g", "y", "s"), "t3": ("id",
 JOINS = ("join", "left join", "right join", "full join", "cross join")
 WINDOWS = ("lag", "lead", "first_value", "last_value")
 FRAMES = ("rows between unbounded", "range between unbounded", "rows between 1", "range between 1")
-SETS = ("union all", "union all", "union", "except", "intersect", "except all", "union all by name")
+SETS = ("union all", "union all", "union", "except", "intersect", "except all", "intersect all", "union all by name")
 RARE_JOINS = ("semi join", "anti join", "using", "lateral", "natural join", "positional join", "asof join")
 Rows = Counter[tuple[object, ...]]
 
@@ -293,7 +293,7 @@ class Maker:
         edits: list[Callable[[Select], None]] = [
             self._add, self._add, self._remove, self._change, self._change, self._reorder, self._rename, self._where,
             self._join, self._constant, self._distinct, self._alias, self._swap, self._group, self._order, self._star,
-            self._on, self._having, self._set,
+            self._on, self._having, self._set, self._set,
         ]  # fmt: skip
         self.random.choice(edits)(query)
         return new
