@@ -105,7 +105,8 @@ class Prober:
         now = self.clock.now()  # from the end of a look: what waited for the warehouse meanwhile has its turn
         for probe in due:
             self._failed[probe.source] = self._failed.get(probe.source, 0) + 1 if found[probe.source].error else 0
-        self._due |= {probe.source: now + pause(probe.every, self._failed[probe.source]) for probe in due}
+        wait = {it.source: pause(it.every, self._failed[it.source]) if it.sql else it.every for it in due}
+        self._due |= {source: now + seconds for source, seconds in wait.items()}
         with self.view() as view:  # as it is after the looks: what was read meanwhile may have been read before them
             drafts = [draft for probe in due for draft in self._drafts(view.world, probe, found[probe.source])]
         if drafts and not self._closed:
@@ -144,6 +145,8 @@ def _files(probe: Probe, folder: Path) -> Seen:
     try:
         names = glob.glob(str(probe.files), root_dir=folder, recursive=True)  # noqa: PTH207 - patterns may be absolute
         stats = {name: (folder / name).stat() for name in names}
-    except OSError as error:
-        return Seen(error=f"{probe.files}: {error.strerror}")
+    except (OSError, ValueError) as error:
+        return Seen(error=f"{probe.files}: {getattr(error, 'strerror', None) or error}")
+    if not names:
+        return Seen(error=f"there is no file {probe.files}")
     return read_files((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items())

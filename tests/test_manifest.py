@@ -485,6 +485,9 @@ def test_warnings_and_errors_name_the_place(tmp_path: Path) -> None:
     for sao in ({"lazy": "yes"}, {"early_cutoff": 1}, ["lazy"]):
         with pytest.raises(PolicyError, match=r"m: .*models/m\.sql"):
             read_project(manifest(model("m", config={"meta": {"sao": sao}})), root=tmp_path)
+    for files in (["a", "b"], "", " ", 7, None, "a\0b", {"path": "a"}):
+        with pytest.raises(PolicyError, match=r"raw\.s: meta\.sao\.files must be one path"):
+            read_project(manifest(source("s", meta={"sao": {"files": files}})), root=tmp_path)
     bad = manifest(model("m", config={"freshness": {"build_after": {"count": 1, "period": None}}}))
     with pytest.raises(PolicyError, match=r"m: .*period.*models/m\.sql"):
         read_project(bad, root=tmp_path)

@@ -161,10 +161,21 @@ def test_files_are_told_by_their_number_sizes_and_times(tmp_path: Path) -> None:
         step()
         seen.append(_files(probe, tmp_path))
     values = [found.value for found in seen]
-    assert values[0] is None
+    assert (values[0], seen[0].error) == (None, f"there is no file {probe.files}")
     assert len(set(values)) == 6
     assert values[5] == values[6]
     assert seen[3].loaded_at == pytest.approx(1e-9)
+
+
+def test_files_that_are_not_there_yet_are_missed_and_then_new(tmp_path: Path) -> None:
+    probe = Probe(ID, "files", 60.0, files="landing/*.csv")
+    missing = _files(probe, tmp_path)
+    world = fold(world_of(*built(0)), *told_of(World(), probe, missing))
+    assert signal(source(files=probe.files), probe, world) is None  # a pattern that is misspelled is told of
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing" / "a.csv").write_text("1")
+    assert [type(it) for it in told_of(world, probe, _files(probe, tmp_path))] == [e.SourceProbed, e.DataLanded]
+    assert _files(Probe(ID, "files", 60.0, files="a\0b"), tmp_path).error
 
 
 # What an answer means

@@ -100,6 +100,9 @@ def sao_keys(thing: Mapping[str, Any], keys: tuple[str, ...], root: Path | None)
         elif key in FLAGS and not (isinstance(value, bool) or (value and value == FLAGS[key])):
             where, more = place(thing, str(key), root), f", {FLAGS[key]}" if FLAGS[key] else ""
             raise PolicyError(f"{name}: meta.sao.{key} must be true{more} or false, not {value!r} ({where})")
+        elif key == "files" and not (isinstance(value, str) and value.strip() and value.isprintable()):
+            where = place(thing, "files", root)
+            raise PolicyError(f"{name}: meta.sao.files must be one path or pattern, not {value!r} ({where})")
         elif key == "probe" and not isinstance(value, bool):
             found[key] = _interval(thing, value, root)
         else:
