@@ -23,7 +23,7 @@ from sao_events.proof.names import known, relation_name
 if TYPE_CHECKING:
     from sao_events.columns import Analysis
 
-FORM = "columns 4"  # to be counted up when an analysis says more, or something else
+FORM = "columns 5"  # to be counted up when an analysis says more, or something else
 
 
 def taken_apart(project: Project, store: Store, texts: Mapping[str, str]) -> tuple[dict[str, Analysis], dict[str, str]]:

@@ -166,6 +166,12 @@ def test_a_function_by_another_name_is_another(dialect: str, one: str, other: st
     assert codes[0].columns[1] == codes[1].columns[1]
 
 
+def test_tables_of_bigquery_that_differ_in_case_are_two() -> None:
+    upper, lower = (of(f"with t as (select a from `p.d.{name}`) select a from T", "bigquery") for name in ("X", "x"))
+    assert [*upper.relations, *lower.relations] == ["p.d.X", "p.d.x"]
+    assert upper.base != lower.base
+
+
 def test_the_name_of_a_function_is_the_same_in_any_case() -> None:
     assert (
         of("select nvl(a, b) as x from db.t", "redshift").code

@@ -109,7 +109,8 @@ def _rendered(result: Any, asked: set[str]) -> dict[str, str]:
     if result.node.unique_id in asked:
         return {"doubt": "it asks the warehouse while it is compiled"}
     if str(result.status) != "success" or result.node.compiled_code is None:
-        return {"doubt": f"dbt cannot compile it: {' '.join(str(result.message).split())[:300]}"}
+        said = " ".join(str(result.message or "it does not say why").split())
+        return {"doubt": f"dbt cannot compile it: {said[:300]}"}
     return {"sql": result.node.compiled_code}
 
 

@@ -53,11 +53,15 @@ def relation_name(text: str, dialect: str) -> str | None:
 
 
 def table_name(table: exp.Table, dialect: str) -> str | None:
-    """The folded name of a table in a query; None for anything but a plain name."""
-    parts = table.parts
-    if not all(isinstance(part, exp.Identifier) for part in parts):
+    """The folded name of a table in a query; None for anything but a plain name. BigQuery keeps tables apart whose
+    names differ in case, unlike those of CTEs, which stand alone.
+    """
+    parts = [part for part in table.parts if isinstance(part, exp.Identifier)]
+    if len(parts) < len(table.parts):
         return None
-    return ".".join(fold(part, dialect) for part in parts if isinstance(part, exp.Identifier))
+    if dialect == "bigquery" and len(parts) > 1:
+        return ".".join(str(part.this) for part in parts)
+    return ".".join(fold(part, dialect) for part in parts)
 
 
 def _parse(text: str, dialect: str) -> exp.Expr | None:
