@@ -213,7 +213,6 @@ def _scenario(block: Block, place: str) -> Scenario:
     happenings = [_happening(event, start, place, known, nodes, tests) for event in _mappings(block, "events", place)]
     if not any(happening.kind == "load" for happening in happenings):
         happenings.insert(0, Happening(start, "load", "project", {}))
-    happenings.sort(key=lambda happening: happening.at)
     expected = _expected(block.block(place, "expect"), start, place, nodes, tests)
     scenario = Scenario(
         str(block["scenario"]),

@@ -127,12 +127,13 @@ class Simulation:
         self.engine = Engine(self.store, self.builder, self.clock, scenario.settings)
         self.loaded = False
         self.project = scenario.project()
-        self.warnings: dict[str, None] = {}
+        self.happenings = sorted(scenario.happenings, key=lambda happening: happening.at)
+        self.warnings: dict[str, None] = dict.fromkeys(backwards(scenario))
 
     def run(self) -> Timeline:
         """Everything up to and including the instant `until`. Raises SaoError where the loop does not come to rest."""
         timeline = Timeline()
-        happenings, asked = list(self.scenario.happenings), sorted(self.scenario.expected.decisions, key=lambda d: d[0])
+        happenings, asked = list(self.happenings), sorted(self.scenario.expected.decisions, key=lambda d: d[0])
         until, wake, stuck = self.scenario.expected.until, None, 0
         while True:
             heads = [
@@ -280,6 +281,20 @@ class Simulation:
 
     def _offset(self, at: float) -> str:
         return offset(at - self.scenario.start)
+
+
+def backwards(scenario: Scenario) -> list[str]:
+    """A warning for each event of a scenario that stands after a later one."""
+    found, latest = [], scenario.start
+    for happening in scenario.happenings:
+        if happening.at < latest:
+            at, after = offset(happening.at - scenario.start), offset(latest - scenario.start)
+            found.append(
+                f"{scenario.name}: `{happening.kind}: {happening.subject}` at {at} stands after {after}: time does not "
+                "run backwards, events happen in the order of their times"
+            )
+        latest = max(latest, happening.at)
+    return found
 
 
 def offset(seconds: float) -> str:

@@ -297,6 +297,15 @@ def test_simulate_says_what_differs(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (code, json.loads(out)["ok"]) == (1, False)
 
 
+def test_simulate_shows_the_warnings_of_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "one.yaml"
+    policy = "kind: table, config: {state: {lag_tolerance: 1h}, freshness: {build_after: {count: 2, period: hour}}}"
+    path.write_text(SCENARIO.replace("kind: table", policy), encoding="utf-8")
+    _, out, err = call(capsys, "simulate", str(path))
+    assert out.startswith("ok ")
+    assert err.startswith("warning  m: state.lag_tolerance (3600s)")
+
+
 # What is refused
 
 

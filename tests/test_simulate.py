@@ -183,6 +183,15 @@ def test_what_comes_after_until_does_not_happen(tmp_path: Path) -> None:
     assert len(run(tmp_path / "s.yaml", text).builds) == 1
 
 
+def test_events_out_of_order_happen_in_order_and_are_named(tmp_path: Path) -> None:
+    events = "[{at: +2h, land: raw.a}, {at: +1h, land: raw.a}, {at: +2h, edit: m, change: cosmetic}]"
+    timeline = run(tmp_path / "s.yaml", f"scenario: s\n{NODES}events: {events}\nexpect: {{until: +3h}}\n")
+    start = timeline.builds[0][0]
+    assert [at - start for at, _, _ in timeline.builds] == [0, 3600, 7200]
+    (warning,) = timeline.warnings
+    assert "`land: raw.a` at +1h stands after +2h" in warning
+
+
 def test_the_same_scenario_twice_is_the_same_timeline(tmp_path: Path) -> None:
     text = (
         f"scenario: s\n{NODES}events: [{{at: +1h, land: raw.a}}, {{at: +2h, crash: engine}}]\nexpect: {{until: +3h}}\n"

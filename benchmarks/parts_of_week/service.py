@@ -158,7 +158,7 @@ class Week:
 
     def _look(self) -> None:
         """Parse, and record what is in force, as the service's deployer does."""
-        found = self.deployer.look()
+        found = self.deployer.look(self.clock.now())
         if found.error:
             raise RuntimeError(found.error)
         if found.events:

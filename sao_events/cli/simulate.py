@@ -55,6 +55,8 @@ def _show(context: Context, timelines: list[tuple[Scenario, Timeline]], differ: 
                 context.out.line(f"         {difference}")
         else:
             context.out.line(f"ok       {scenario.name}")
+        for warning in timeline.warnings:
+            context.out.aside(f"warning  {warning}")
     context.out.line(f"{counted(len(timelines), 'scenario')}, {differ} {'differs' if differ == 1 else 'differ'}")
 
 
