@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGES = "dbt_packages"
+MOST = 10_000  # folders that are looked at: a link may lead anywhere
 IGNORED_FOLDERS = frozenset({"target", "logs", PACKAGES, ".git", ".sao", ".venv", "__pycache__", "node_modules"})
 SUFFIXES = frozenset({".sql", ".yml", ".yaml", ".py", ".csv", ".md"})
 
@@ -25,15 +26,15 @@ def matters(path: Path, folder: Path) -> bool:
 
 def stamp(folder: Path | None, files: Iterable[Path] = (), without: Path | None = None) -> str:
     """A digest of names, sizes and times of `files` and of what dbt reads in `folder`, installed packages included,
-    except for what is in `without`. It reads no content: it differs after every change that a file system tells of.
-    Never raises.
+    except for what is in `without`. It reads no content and follows links; it differs after every change that a file
+    system tells of. Never raises.
     """
     found = {str(file): _told(file) for file in files}
     seen = {os.path.realpath(without)} if without else set[str]()
     for place, folders, names in os.walk(folder, followlinks=True) if folder else ():  # dbt links local packages
         real = os.path.realpath(place)
         folders[:] = [name for name in folders if name == PACKAGES or name not in IGNORED_FOLDERS]
-        if real in seen:
+        if real in seen or len(seen) > MOST:
             folders.clear()
             continue
         seen.add(real)

@@ -50,6 +50,7 @@ SOURCES = """
             config: {loaded_at_query: "select {{ no_such_macro() }}"}
           - name: changed
           - name: unknown
+          - name: broken
     """
 # What adapters have for those warehouses whose metadata tells when a table was changed.
 METADATA = """
@@ -57,7 +58,8 @@ METADATA = """
     {% macro default__get_relation_last_modified(information_schema, relations) %}
       {% call statement('last_modified', fetch_result=True) %}
         {% for relation in relations %}
-          select '{{ relation.schema }}' as schema, '{{ relation.identifier }}' as identifier,
+          select {{ "no_such_column, " if relation.identifier == 'broken' }} '{{ relation.schema }}' as schema,
+            '{{ relation.identifier }}' as identifier,
             {{ "timestamp '2026-01-02 12:00:00'" if relation.identifier == 'changed' else 'cast(null as timestamp)' }}
               as last_modified, current_timestamp as snapshotted_at
           {{ "union all" if not loop.last }}
@@ -120,8 +122,11 @@ def test_a_whole_number_of_any_size_is_exact(asked: Asked) -> None:
 
 
 def test_dbt_itself_is_asked_when_a_source_was_loaded(asked: Asked) -> None:
-    names = ("queried", "changed", "unknown", "wrong", "nowhere")
-    queried, changed, unknown, wrong, nowhere = asked.ask(*[f"{LOADED_AT}source.tiny.raw.{name}" for name in names])
+    names = ("broken", "queried", "wrong", "changed", "nowhere", "unknown")
+    asks = [f"{LOADED_AT}source.tiny.raw.{name}" for name in names]
+    broken, queried, wrong, changed, nowhere, unknown, plain = asked.ask(*asks, "select 1")
+    assert "no_such_column" in str(broken.error)
+    assert plain.rows == ((1,),)
     assert (queried.rows, queried.error) == ((("2026-01-03T12:00:00+00:00",),), None)
     assert (changed.rows, changed.error) == ((("2026-01-02T12:00:00+00:00",),), None)
     assert (unknown.rows, unknown.error) == (((None,),), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from queue import Empty, SimpleQueue
@@ -58,7 +58,8 @@ class _Sources:
     def changed(self, adapter: Any, source: str) -> datetime | None:
         """When the table of a source was changed last, by the warehouse's metadata."""
         relation = adapter.Relation.create_from(self.config, self.manifest.sources[source])
-        _, found = adapter.calculate_freshness_from_metadata(relation, macro_resolver=self.manifest)
+        with _rolled_back(adapter.connections):
+            _, found = adapter.calculate_freshness_from_metadata(relation, macro_resolver=self.manifest)
         at: datetime = found["max_loaded_at"]
         return at if at.year > 1 else None  # what dbt takes for one that is not known
 
@@ -111,6 +112,21 @@ def _ask(
     except Exception as error:  # noqa: BLE001 (whatever an adapter's driver raises)
         for _ in statements:
             tell({"error": _words(error)})
+
+
+@contextlib.contextmanager
+def _rolled_back(connections: Any) -> Iterator[None]:
+    """A transaction of its own, so that an error in it is no matter to the next statement."""
+    from dbt.adapters.sql import SQLConnectionManager
+
+    if not isinstance(connections, SQLConnectionManager):
+        yield
+        return
+    connections.begin()
+    try:
+        yield
+    finally:
+        connections.rollback_if_open()
 
 
 def _loaded_at(adapter: Any, sources: _Sources, source: str) -> dict[str, Any]:
