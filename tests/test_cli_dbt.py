@@ -106,6 +106,17 @@ def test_from_nothing_to_a_second_run(shop: Path) -> None:
     assert landed["event"]["data"] == {"source": "source.shop.raw.orders", "load_id": "l1"}
     assert why["at"] < why["eligible_at"]
 
+    text = FILES["models/orders.sql"].replace("id, amount", "id, amount + 1 as amount")
+    (shop / "models/orders.sql").write_text(text, encoding="utf-8")
+    assert answer(shop, "run", "stg")["status"] == "success"  # so that the edit is in force, and not built
+    [part] = answer(shop, "why", "orders", "--diff")["diff"]
+    assert (part["part"], part["same"]) == ("compiled", False)
+    changed = [line for line in part["diff"] if line[:1] in "+-" and line[:3] not in ("---", "+++")]
+    assert [" ".join(line.split()) for line in changed] == ["- amount", "+ amount + 1 AS amount"]
+    said = sao(shop, "why", "orders", "--diff").stdout
+    assert "changed since the last build" in said
+    assert "amount + 1" in said
+
 
 def test_a_selector_is_dbts_own(shop: Path) -> None:
     planned = answer(shop, "plan", "mart", "stg", "--exclude", "config.materialized:view")
