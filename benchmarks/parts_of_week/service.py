@@ -123,7 +123,7 @@ class Week:
         self.builds = _Told(config, notify=self._told.set)
         self.builds.outcome, self.builds.clock = self.outcome, self.clock
         self.engine = Engine(self.store, self.builds, self.clock, settings, world=load_world(self.store))
-        self.deployer = Deployer(config, self.builds, self.store, self.engine.world)
+        self.deployer = Deployer(config, self.builds, self.store, self.engine.world, self.clock)
 
     def run(self, happenings: Sequence[Happening]) -> Outcome:
         """Everything in its order."""
@@ -158,7 +158,7 @@ class Week:
 
     def _look(self) -> None:
         """Parse, and record what is in force, as the service's deployer does."""
-        found = self.deployer.look(self.clock.now())
+        found = self.deployer.look()
         if found.error:
             raise RuntimeError(found.error)
         if found.events:
