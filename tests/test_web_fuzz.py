@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -277,3 +278,49 @@ def test_odd_addresses_are_nothing(client: httpx.Client, service: Service, path:
     answer = client.post(address, content=b"{}")
     assert answer.status_code in (400, 401, 403, 404, 405, 414), answer.text
     assert service.store.last() == 0
+
+
+# By hand
+
+BEARER = b"authorization: Bearer " + TOKEN.encode()
+CHUNKED = b"transfer-encoding: chunked"
+
+
+def raw(line: bytes, *headers: bytes, body: bytes = b"", length: bytes | None = None) -> bytes:
+    """A request as no client sends it."""
+    size = b"content-length: " + (str(len(body)).encode() if length is None else length)
+    return b"\r\n".join([line + b" HTTP/1.1", b"host: localhost", *headers, size, b"", body])
+
+
+RAW = {
+    "NUL in a header": raw(b"POST /webhooks/github", b"x-github-event: pu\0sh", body=b"{}"),
+    "a signature in Latin-1": raw(b"POST /webhooks/github", b"x-hub-signature-256: sha256=\xe9\xff", body=b"{}"),
+    "a token in Latin-1": raw(b"POST /events/data", b"authorization: Bearer \xff\xfe", body=b"{}"),
+    "two tokens": raw(b"POST /events/data", BEARER, BEARER, body=b'{"source": "raw.orders"}'),
+    "two lengths": raw(b"POST /events/data", BEARER, b"content-length: 3", body=b"{}"),
+    "a length and chunks": raw(b"POST /events/data", BEARER, CHUNKED, body=b"2\r\n{}\r\n0\r\n\r\n"),
+    "a negative length": raw(b"POST /events/data", BEARER, body=b"{}", length=b"-2"),
+    "a length of 40 digits": raw(b"POST /events/data", BEARER, body=b"{}", length=b"9" * 40),
+    "no gzip": raw(b"POST /events/data", BEARER, b"content-encoding: gzip", body=b"\x1f\x8b"),
+    "an address elsewhere": raw(b"POST http://evil.example/events/data", BEARER, body=b"{}"),
+    "no address": raw(b"OPTIONS *"),
+    "a proxy": raw(b"CONNECT evil.example:443"),
+    "no UTF-8": raw(b"GET /api/nodes/%ff%fe%00/why"),
+    "a file elsewhere": raw(b"GET /api/runs/%00..%2f..%2fetc%2fpasswd/output"),
+    "half a surrogate pair": raw(b"GET /api/events?node=%ed%a0%80&kind=%00"),
+    "other digits": raw(b"GET /api/events?limit=%D9%A1"),
+    "a delivery of 40 digits": raw(b"POST /api/deliveries/" + b"9" * 40 + b"/replay", BEARER),
+    "a delivery in other digits": raw(b"POST /api/deliveries/%D9%A1/replay", BEARER),
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS": bytes.fromhex("16030100a5010000a1"),
+}
+
+
+@pytest.mark.parametrize("request_", RAW.values(), ids=RAW)
+def test_what_no_client_sends_is_refused(client: httpx.Client, service: Service, request_: bytes) -> None:
+    before = service.store.last()
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20) as connection:
+        connection.sendall(request_)
+        answer = connection.recv(1000)
+    assert re.match(rb"HTTP/1\.1 4\d\d ", answer), answer
+    assert service.store.last() == before
