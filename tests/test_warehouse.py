@@ -15,7 +15,7 @@ from sao_events.builds import Builds
 from sao_events.config import load_config
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.ports import Answer, NodeBegan, Piece, PieceEnded, Report
-from sao_events.probes import LOADED_AT
+from sao_events.probes import LOADED_AT, NO_TABLE
 from sao_events.project import Project
 from tests.dbt_projects import write_project
 from tests.nightly import ADAPTERS
@@ -51,6 +51,8 @@ SOURCES = """
           - name: changed
           - name: unknown
           - name: broken
+          - name: shown
+          - name: missing
     """
 # What adapters have for those warehouses whose metadata tells when a table was changed.
 METADATA = """
@@ -122,6 +124,11 @@ def test_a_whole_number_of_any_size_is_exact(asked: Asked) -> None:
 
 
 def test_dbt_itself_is_asked_when_a_source_was_loaded(asked: Asked) -> None:
+    tables = [f"create table raw.{name} as select 1 as id" for name in ("broken", "changed", "unknown")]
+    asked.builder.change(["create schema raw", *tables, "create view raw.shown as select 1 as id"], 30.0)
+    (shown, missing) = asked.ask(*[f"{LOADED_AT}source.tiny.raw.{name}" for name in ("shown", "missing")])
+    assert shown.error == NO_TABLE
+    assert "no such relation" in str(missing.error)
     names = ("broken", "queried", "wrong", "changed", "nowhere", "unknown")
     asks = [f"{LOADED_AT}source.tiny.raw.{name}" for name in names]
     broken, queried, wrong, changed, nowhere, unknown, plain = asked.ask(*asks, "select 1")

@@ -15,7 +15,7 @@ from decimal import Decimal
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sao_events.probes import LOADED_AT
+from sao_events.probes import LOADED_AT, NO_TABLE
 
 Tell = Callable[[Mapping[str, Any]], None]
 CANCELLED_WITHIN = 5.0  # seconds that a cancelled statement is given to end
@@ -56,9 +56,15 @@ class _Sources:
         return str(get_rendered(query, context, node))
 
     def changed(self, adapter: Any, source: str) -> datetime | None:
-        """When the table of a source was changed last, by the warehouse's metadata."""
-        relation = adapter.Relation.create_from(self.config, self.manifest.sources[source])
+        """When the table of a source was changed last, by the warehouse's metadata. Raises LookupError for anything but
+        a table: of a view the metadata tells when it was defined.
+        """
+        node = self.manifest.sources[source]
+        relation = adapter.Relation.create_from(self.config, node)
         with _rolled_back(adapter.connections):
+            there = adapter.get_relation(node.database, node.schema, node.identifier)
+            if there is None or not there.is_table:
+                raise LookupError(NO_TABLE if there else "there is no such relation in the warehouse")
             _, found = adapter.calculate_freshness_from_metadata(relation, macro_resolver=self.manifest)
         at: datetime = found["max_loaded_at"]
         return at if at.year > 1 else None  # what dbt takes for one that is not known
