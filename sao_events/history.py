@@ -176,6 +176,10 @@ class Causes:
             found += [self._not_ready(name) for name in decision.waiting_for]
         return found
 
+    def of_last_build(self, node: str) -> list[dict[str, Any]]:
+        """What was new when `node` was last built with success, against the build before; nothing for its first."""
+        return self._built(node)
+
     def _cause(self, what: str, about: str, event: Recorded | None, **more: Any) -> dict[str, Any]:
         shown = event_object(event, self.known) if event else None
         return {"what": what, "about": about, "name": self.known.get(about, about), "event": shown, **more}

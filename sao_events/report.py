@@ -261,9 +261,9 @@ def why_test(view: View, test_id: str) -> dict[str, Any]:
 
 
 def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
-    """The node with its decision, the events that led to it (`because`), other code upstream and whom it touches, its
-    last builds, and what is around it. `held` are the sources that it is made from, at any distance, in which something
-    landed that is not new; `sources` are all of them.
+    """The node with its decision, the events that led to it (`because`) and to its last good build, other code upstream
+    and whom it touches, its last builds, and what is around it. `held` are the sources that it is made from, at any
+    distance, in which something landed that is not new; `sources` are all of them.
     """
     assert view.project is not None
     graph, known = view.project.graph, names(view.project)
@@ -276,6 +276,7 @@ def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
         "identity": _identity(graph.nodes[node_id]),
         "changes_upstream": changes_upstream(graph, view.world, node_id, known),
         "because": Causes(graph, view.world, decisions, find, known).of(node_id),
+        "last_build_because": Causes(graph, view.world, decisions, find, known).of_last_build(node_id),
         "builds": builds(find, node_id),
         "upstreams": list(graph.upstreams[node_id]),
         "readers": list(graph.readers[node_id]),

@@ -162,6 +162,16 @@ def test_why_leads_from_a_wait_to_the_event_that_was_landed(story: Story) -> Non
     assert landing["event"]["data"] == {"source": "raw.orders", "load_id": "l7", "rows": 20}
 
 
+def test_why_leads_from_the_last_build_to_what_was_new_then(story: Story) -> None:
+    view, find = story(LANDED)
+    answer = report.why(view, find, "orders")
+    assert (answer["reason"], answer["because"]) == ("no_new_data", [])
+    [landing] = answer["last_build_because"]
+    assert (landing["about"], landing["built_with"], landing["now"]) == ("raw.orders", 0, 1)
+    assert landing["event"]["data"]["load_id"] == "l7"
+    assert report.why(view, find, "mart")["last_build_because"] == []  # its first
+
+
 def test_why_gives_the_last_builds_newest_first(story: Story) -> None:
     view, find = story(LANDED)
     first, second = report.why(view, find, "orders")["builds"]

@@ -208,6 +208,10 @@ def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
         out.line("because", "bold")
         for cause in answer["because"]:
             _show_cause(context, cause, now, 1)
+    elif answer["last_build_because"]:
+        out.line("last built because", "bold")
+        for cause in answer["last_build_because"]:
+            _show_cause(context, cause, now, 1)
     if answer["held"]:
         out.line("landed, and not new", "bold")
         _show_held(context, answer["held"], "  ")
