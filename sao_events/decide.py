@@ -140,9 +140,9 @@ class Look:
         if calendar is not None:
             opens = calendar.opens(clock, self.now, node.policy.build_after)
             ends = opens if opens is not None else NEVER
-        return min(ends, *(self._begins(clock, *deadline) for deadline in self.leads.get(node.id, ())), NEVER)
+        return min(ends, *(self.begins(clock, *deadline) for deadline in self.leads.get(node.id, ())), NEVER)
 
-    def _begins(self, clock: float, calendar: Calendar, lead: float) -> float:
+    def begins(self, clock: float, calendar: Calendar, lead: float) -> float:
         """When a node must begin that is to be ready `lead` seconds before a deadline; now where it should have."""
         passed, ahead = calendar.deadlines_around(self.now + lead)
         if passed is not None and clock < passed - lead:

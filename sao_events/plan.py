@@ -131,9 +131,19 @@ def hold(look: Look, name: str, held: dict[str, float | None]) -> None:
     """
     held.pop(name, None)
     if look.graph.nodes[name].policy.lazy and look.decisions[name].reason is Reason.new_data:
-        readers = data_readers(look.graph, name)
+        readers, called = data_readers(look.graph, name), _called(look, name)
+        if called is not None and called <= look.now:
+            return
         if readers and not any(_due(look, reader, held) for reader in readers):
-            held[name] = earliest(*(_when(look, reader, held) for reader in readers))
+            held[name] = earliest(called, *(_when(look, reader, held) for reader in readers))
+
+
+def _called(look: Look, name: str) -> float | None:
+    """The instant from which a node that was built must begin for a deadline, its own or a reader's; None where there
+    is none.
+    """
+    last = look.world.node(name).baseline
+    return earliest(*(look.begins(last.clock, *deadline) for deadline in look.leads.get(name, ()))) if last else None
 
 
 def attempt(look: Look, name: str, run: str, reason: Reason, clock: float, observed: Observed | None = None) -> Attempt:

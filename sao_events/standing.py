@@ -85,7 +85,7 @@ class _Kept:
         due = set(self.graph.nodes) if self.first else self._due(written, moved)
         if self.free is not None:
             decided, _ = self.free.decide(due, written, claimed, now)
-            due |= self._held_again(decided)
+            due |= self._held_again(decided | (self.held.keys() & self.final.look.leads.keys()))
         decided, planned = self.final.decide(due, written, claimed, now)
         tests = self._fed_again(planned)
         tests.update(self.graph.tests if self.first else self.reach.tests_over(written | decided))
