@@ -59,7 +59,7 @@ def watched(project: Path, file: Path, saves: int) -> dict[str, list[float]]:
     text = file.read_text()
     found: dict[str, list[float]] = {"save to decision": [], "save to built": [], "comment to `nothing to build`": []}
     with watch(project) as lines:
-        seen(lines, "reused ")
+        seen(lines, "reused ", "Waiting for")  # what was never built is not reused
         for number in range(saves):
             before = file.read_text()
             saved = save(file, f"{before}\n-- {number}\n")
@@ -101,11 +101,11 @@ def dbt(*arguments: str, cwd: Path) -> str:
     return subprocess.run([DBT, *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout
 
 
-def seen(lines: Queue[tuple[float, str]], what: str) -> float:
-    """When the next line with `what` in it came."""
+def seen(lines: Queue[tuple[float, str]], *what: str) -> float:
+    """When the next line with any of `what` in it came."""
     while True:
         at, line = lines.get(timeout=600)
-        if what in line:
+        if any(words in line for words in what):
             return at
         if "cannot be loaded" in line or "failed:" in line:
             raise SystemExit(f"{line}: {[lines.get(timeout=2)[1] for _ in range(3)]}")
