@@ -189,9 +189,9 @@ class Look:
         """Whether nothing that the node is built from differs from `observed`, whatever quorums and columns say: no
         upstream is `newer` or `changed`. Most nodes are, at most looks.
         """
-        versions, codes, planned, recorded = observed.versions, observed.codes, self.assumed, self.world.nodes
+        versions, codes = observed.versions, observed.codes
         for upstream in self.graph.upstreams[name]:
-            state = planned.get(upstream) or recorded.get(upstream)
+            state = None if upstream in self.graph.sources else self.state(upstream)
             if state is None:
                 if self._advanced(upstream, observed):
                     return False
