@@ -85,6 +85,15 @@ def push(client: httpx.Client, payload: Any = None, **change: str | None) -> htt
     )
 
 
+def test_what_is_taken_is_answered_as_what_it_is_and_each_header_once(client: httpx.Client, service: Service) -> None:
+    hint = client.post("/events/code", json={"ref": "refs/heads/main"}, headers=bearer())
+    for answer in (send(client, {"source": "raw.orders"}), hint, push(client)):
+        assert answer.status_code == 202, answer.text
+        names = [name for name, _ in answer.headers.raw]
+        assert len(names) == len(set(names))
+        assert (answer.headers["x-content-type-options"], answer.headers["cache-control"]) == ("nosniff", "no-store")
+
+
 def signature(body: bytes, secret: str = SECRET) -> str:
     return f"sha256={hmac.new(secret.encode(), body, sha256).hexdigest()}"
 

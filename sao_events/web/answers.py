@@ -42,11 +42,8 @@ def answer(body: Any, status: int = 200, headers: Headers | None = None) -> Resp
 async def send_json(send: Send, status: int, body: Any) -> None:
     """The same, at less cost, for what programs with a token ask for thousands of times each second."""
     content = _encode(body).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-length", b"%d" % len(content)),
-    ]
+    length = b"%d" % len(content)
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 

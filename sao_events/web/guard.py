@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from math import ceil
@@ -17,9 +17,10 @@ _CONTENT = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+PLAIN: list[tuple[bytes, bytes]] = [(b"x-content-type-options", b"nosniff")]
 SECURITY: list[tuple[bytes, bytes]] = [
+    *PLAIN,
     (b"content-security-policy", _CONTENT),
-    (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -69,8 +70,8 @@ class Guard:
     """Middleware: rate, host, and the headers that keep a browser from doing more with an answer than showing it.
 
     The host is not looked at where an event is posted: that needs a secret, and webhooks may come through a tunnel.
-    What is posted to a path in `direct` takes no further way through middleware and routes; its own answers, which only
-    the holder of a token gets and no browser shows, go out as they are.
+    What is posted to a path in `direct` takes no further way through middleware and routes; of those headers its own
+    answers, which only the holder of a token gets and no browser shows, carry `PLAIN` alone.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Guard:
             await refusal(scope, receive, _secured(send))
         elif scope["method"] == "POST" and scope["path"] in self.direct:
             try:
-                await self.direct[scope["path"]](scope, receive, send)
+                await self.direct[scope["path"]](scope, receive, _secured(send, PLAIN))
             except SaoError as error:
                 await explained(Request(scope), error)(scope, receive, _secured(send))
             except Exception as error:
@@ -113,12 +114,12 @@ class Guard:
             await self.app(scope, receive, _secured(send))
 
 
-def _secured(send: Send) -> Send:
+def _secured(send: Send, headers: Sequence[tuple[bytes, bytes]] = SECURITY) -> Send:
     """`send`, with what protects a browser on the way."""
 
     async def secured(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *SECURITY]
+            message["headers"] = [*message["headers"], *headers]
         await send(message)
 
     return secured
