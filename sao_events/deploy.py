@@ -159,18 +159,16 @@ class Deployer:
         read = stamp(folder, dbt_settings(self.config).profiles(), without=self.config.state_dir)
         known = self._refused.get(commit)
         same = known is not None and known.stamp == read
-        if (
-            known and same and 0 <= self.clock.now() - known.at < known.pause
-        ):  # a clock that is set back holds up nothing
+        # A clock that is set back holds up nothing.
+        if known and same and 0 <= self.clock.now() - known.at < known.pause:
             raise known.error.with_traceback(None)
         try:
             found = self._parse(commit)
         except (SaoError, OSError) as error:
             pause = min(known.pause * 2, AGAIN_MOST) if known and same else AGAIN_LEAST
             others = [it for it in self._refused.items() if it[0] != commit]
-            self._refused = dict(
-                [*others[-1:], (commit, _Refused(read, error, self.clock.now(), pause))]
-            )  # head, one in force
+            refused = _Refused(read, error, self.clock.now(), pause)
+            self._refused = dict([*others[-1:], (commit, refused)])  # the head's, and that of the one in force
             raise
         self._refused.pop(commit, None)
         return found

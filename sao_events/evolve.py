@@ -290,8 +290,9 @@ def _node_failed(world: World, recorded: Recorded, event: e.NodeFailed) -> None:
     if attempt is not None:
         state = world.nodes[event.node]
         built = state.failure.built if state.failure is not None else None
-        why = attempt.retries, state.drops, event.message, event.run
-        failure = Failure(attempt.observed, recorded.at, *why, built=built)
+        failure = Failure(
+            attempt.observed, recorded.at, attempt.retries, state.drops, event.message, event.run, built=built
+        )
         world.nodes[event.node] = replace(state, failure=failure, running=None, hashed=unknown(state.hashed))
         _answered(world, event.run, event.node)
 
@@ -334,9 +335,8 @@ def _failed_by_test(state: NodeState, recorded: Recorded, event: e.TestFinished)
         observed = replace(observed, versions=versions, clears=state.clears, drops=state.drops)
     retries = state.last.retries if mine and state.last is not None else 0
     message = f"test {event.test} failed" + (f": {event.message}" if event.message else "")
-    built = state.baseline if mine else None
-    why = retries, state.drops, message, event.run, event.test, event.definition
-    failure = Failure(observed, recorded.at, *why, built=built)
+    test, built = (event.test, event.definition), state.baseline if mine else None
+    failure = Failure(observed, recorded.at, retries, state.drops, message, event.run, *test, built)
     return replace(state, failure=failure, baseline=state.previous if mine else state.baseline)
 
 

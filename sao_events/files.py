@@ -43,7 +43,7 @@ def stamp(folder: Path | None, files: Iterable[Path] = (), without: Path | None 
 
 
 def _read(name: str) -> bool:
-    return Path(name).suffix in SUFFIXES and not name.startswith((".", "#", "~")) and name != "profiles.yml.tmp"
+    return Path(name).suffix in SUFFIXES and not name.startswith((".", "#", "~"))
 
 
 def _told(file: Path) -> tuple[int, int] | None:

@@ -76,13 +76,15 @@ def builds(find: Find, node_id: str, limit: int = 10) -> list[dict[str, Any]]:
     alive = begun(find)
     for recorded in find(["BuildStarted", *_RESULTS], node_id, limit=3 * limit):
         event = recorded.event
+        if len(found) == limit:
+            break
         if isinstance(event, e.BuildStarted):
             tests = [it.event for it in find(["TestFinished"], run=event.run, limit=100_000)]
             failed = [it.test for it in tests if isinstance(it, e.TestFinished) and node_id in it.fails]
             found.append({**_build(recorded, event, results.pop(event.run, None), alive), "failed_tests": failed})
         elif isinstance(event, (e.NodeBuilt, e.NodeFailed, e.BuildInterrupted)):
             results[event.run] = recorded
-    return found[:limit]
+    return found
 
 
 def begun(find: Find) -> int:

@@ -17,7 +17,7 @@ import pytest
 from sao_events.cli import main
 from sao_events.lock import StateLock
 from tests.dbt_projects import write_project
-from tests.nightly import ADAPTERS, NIGHTLY
+from tests.nightly import ADAPTERS, by_night
 from tests.oracle.postgres import missing, server
 from tests.processes import processes_in
 
@@ -170,7 +170,7 @@ def test_what_was_dropped_is_built_when_its_node_comes_back(shop: Shop, capsys: 
     assert shop.execute("select id from removed") == [(2,)]
 
 
-@pytest.mark.skipif(not NIGHTLY, reason="SAO_NIGHTLY=1 runs it")
+@by_night
 def test_who_says_yes_has_it_dropped(
     shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

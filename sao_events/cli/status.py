@@ -128,7 +128,7 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
     out.table(COLUMNS, [node_row(node, now) for node in answer["nodes"]])
     for node in answer["nodes"]:
         if node["failure"]:
-            out.line(f"{node['name']} failed: {_brief(node['failure']['message'])}", "red")
+            out.line(f"{node['name']} failed: {_first(node['failure']['message'], 2)}", "red")
     _show_held(context, answer["sources"])
     _show_ages(context, answer["sources"])
     if answer["cutoff"]["builds"]:
@@ -185,13 +185,9 @@ def _show_ages(context: Context, sources: Iterable[Mapping[str, Any]], indent: s
             context.out.line(f"{indent}{source['name']} cannot be looked at: {_first(probe['error'])}", "yellow")
 
 
-def _first(text: str | None) -> str:
-    return text.strip().splitlines()[0] if text and text.strip() else ""
-
-
-def _brief(text: str | None) -> str:
-    """The first two lines of dbt's message in one: where, and what."""
-    return " ".join(line.strip() for line in (text or "").strip().splitlines()[:2])
+def _first(text: str | None, lines: int = 1) -> str:
+    """So many lines of a message in one. Of dbt's, the first says where and the second what."""
+    return " ".join(line.strip() for line in (text or "").strip().splitlines()[:lines])
 
 
 def _show_why(context: Context, answer: Mapping[str, Any]) -> None:

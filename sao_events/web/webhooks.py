@@ -68,15 +68,14 @@ class Webhooks:
     def __init__(self, backend: Backend, now: Callable[[], float], rejections: Rejections) -> None:
         self.backend, self.rejections, self.sources = backend, rejections, Sources(backend)
         self.hooks = {name: self._opened(name, hook, now) for name, hook in backend.config.webhooks.items()}
-        self.lineage = self._opened("lineage", _lineage(backend.config), now)
+        self.lineage = self._opened("lineage", _lineage(backend.config), now, "data.tokens, for /api/v1/lineage")
         self.now, self.buckets, self.room = now, Buckets(RATE), Room(BUFFERED)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._looking_up = asyncio.Semaphore(LARGE_AT_ONCE)
 
-    def _opened(self, name: str, config: WebhookConfig, now: Callable[[], float]) -> Hook:
+    def _opened(self, name: str, config: WebhookConfig, now: Callable[[], float], whose: str | None = None) -> Hook:
         provider, wall = _provider(config), self.backend.clock.now
-        whose = f"webhooks.{name}" if name in self.backend.config.webhooks else "data.tokens, for /api/v1/lineage"
-        keys = Keys(config.secrets, now, whose=whose, wall=wall, unusable=_unusable(provider))
+        keys = Keys(config.secrets, now, whose=whose or f"webhooks.{name}", wall=wall, unusable=_unusable(provider))
         keys.values()  # so that what is wrong with them is told at once
         return Hook(name, config, provider, keys)
 
