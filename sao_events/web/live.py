@@ -72,7 +72,8 @@ class Live:
             raise Problem(429, f"{CLIENTS} clients are listening already", headers={"retry-after": "30"})
         given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
         after = int(given) if given.isascii() and given.isdigit() and len(given) < 20 else self.seq
-        stream = self._stream(min(after, self.seq))
+        last = self.seq if after <= self.seq else await asyncio.to_thread(self.backend.store.last)
+        stream = self._stream(min(after, last))
         return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
 
     async def _stream(self, after: int) -> AsyncIterator[bytes]:
