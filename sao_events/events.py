@@ -1,4 +1,4 @@
-"""What can happen: the events of the log, and their one form in JSON.
+"""What can happen: the events of the log; `stored` has their form in JSON.
 
 Instants are UTC epoch seconds. An event holds all that folding it needs; folded twice at the same place it gives the
 same state. Names of events and fields are the stored format: they may be added to, never renamed.
@@ -7,11 +7,9 @@ same state. Names of events and fields are the stored format: they may be added 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from functools import cache, lru_cache
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
-from sao_events.errors import StoreError
 from sao_events.lineage import Code
 
 
@@ -311,8 +309,7 @@ EVENTS: dict[str, type[Event]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """An event with its place in the log: `seq` is its position in the total order, `at` when it was recorded, `key`
     its idempotency key, `sender` who brought it.
     """
@@ -324,76 +321,9 @@ class Recorded:
     sender: str = "engine"
 
 
-def event_to_json(event: Event) -> tuple[str, dict[str, Any]]:
-    """The event's type name and its fields as JSON values; fields with their default value are left out."""
-    return type(event).__name__, _given(event)
-
-
-def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
-    """The inverse of `event_to_json`. Raises StoreError for a type this release does not know."""
-    if kind not in EVENTS:
-        raise StoreError(
-            f"the log holds an event of the unknown type {kind}",
-            hint="it was written by a newer release: upgrade sao-events",
-        )
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
-    if "observed" in values:
-        values["observed"] = _observed(values["observed"])
-    if "code" in values:
-        values["code"] = _code(values["code"])
-    return EVENTS[kind](**values)
-
-
 def subject(event: Event) -> str | None:
     """The one node, source or test that an event is about; None for an event about several or none."""
     for name in ("node", "source", "test"):
         if (found := getattr(event, name, None)) is not None:
             return str(found)
     return None
-
-
-def code_to_json(code: Code) -> Any:
-    """A code identity as one string: base and columns with tabs between them; as lists where a name has a tab."""
-    parts = [code.base, *(part for column in code.columns for part in column)]
-    return "\t".join(parts) if not any("\t" in part for part in parts) else [code.base, [list(c) for c in code.columns]]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str) or value is None:
-        return value
-    if isinstance(value, Code):
-        return code_to_json(value)
-    if isinstance(value, Observed):
-        return _given(value)
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _given(value: Any) -> dict[str, Any]:
-    return {name: _plain(v) for name, default in _defaults(value.__class__) if (v := getattr(value, name)) != default}
-
-
-@cache  # one for each type of event
-def _defaults(kind: Any) -> list[tuple[str, Any]]:
-    made = [(f.name, f.default, f.default_factory) for f in fields(kind)]
-    return [(name, factory() if factory is not MISSING else default) for name, default, factory in made]
-
-
-def _code(value: Any) -> Code:
-    if isinstance(value, str):
-        return _code_of(value)
-    return Code(value[0], tuple((name, identity) for name, identity in value[1]))
-
-
-@lru_cache(maxsize=100_000)
-def _code_of(text: str) -> Code:
-    base, *rest = text.split("\t")
-    return Code(base, tuple(zip(rest[::2], rest[1::2], strict=True)))
-
-
-def _observed(body: Mapping[str, Any]) -> Observed:
-    codes = {name: _code(value) for name, value in body.get("codes", {}).items()}
-    counts = body.get("clears", 0), body.get("drops", 0)
-    fingerprint, versions = body["fingerprint"], body.get("versions", {})
-    return Observed(fingerprint, versions, codes, *counts, body.get("parts", {}), body.get("builds", {}))

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 from sao_events import events as e
 from sao_events.decide import Action, Decision
-from sao_events.events import Recorded, event_to_json
+from sao_events.events import Recorded
 from sao_events.explain import Names, describe, explain
 from sao_events.graph import Graph
 from sao_events.state import World
+from sao_events.stored import event_to_json
 
 _INSTANTS = frozenset({"loaded_at", "due", "clock", "failed_at"})
 _RESULTS = ("NodeBuilt", "NodeFailed", "BuildInterrupted")

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sao_events.events import Event, Recorded
 from sao_events.identity import Known
 from sao_events.project import Project
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An event to be appended. `at` is its instant (UTC epoch seconds); a `key` that is already in the log makes it a
     duplicate.
     """

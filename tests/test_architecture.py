@@ -22,6 +22,7 @@ SOURCE = Path(__file__).parent.parent / PACKAGE
 # Each module of the core may import those before it.
 CORE = (
     "errors",
+    "compact",
     "windows",
     "lineage",
     "claims",
@@ -29,6 +30,7 @@ CORE = (
     "columns",
     "policy",
     "events",
+    "stored",
     "evidence",
     "falling",
     "nodes",

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from sao_events import evolve as folding
 from sao_events.config.landings import read_evidence
 from sao_events.errors import ConfigError
-from sao_events.events import DataLanded, Recorded, event_from_json, event_to_json
+from sao_events.events import DataLanded, Recorded
 from sao_events.evidence import Evidence, in_two_loads
 from sao_events.evolve import evolve
 from sao_events.state import World
 from sao_events.store.checkpoint import world_from_bytes, world_to_bytes
+from sao_events.stored import event_from_json, event_to_json
 from sao_events.yamltext import documents
 
 SOURCES = ("a", "b", "c")
@@ -106,7 +107,7 @@ def test_together_they_are_new_when_the_last_of_them_is_there(landings: list[tup
 
 @given(LANDINGS, RULES, st.integers(0, 25))
 def test_replay_equals_live(landings: list[DataLanded], rules: Evidence, cut: int) -> None:
-    recorded = [replace(item, event=event_from_json(*event_to_json(item.event))) for item in log(landings, rules)]
+    recorded = [item._replace(event=event_from_json(*event_to_json(item.event))) for item in log(landings, rules)]
     whole = folded(recorded)
     copy = world_from_bytes(world_to_bytes(folded(recorded[:cut])))
     assert copy is not None
@@ -118,7 +119,7 @@ def test_told_again_nothing_is_new(landings: list[DataLanded], rules: Evidence) 
     recorded = log([replace(item, load_id=item.load_id or str(n)) for n, item in enumerate(landings, 1)], rules)
     world = folded(recorded)
     before = {source: (world.source(source).version, world.source(source).newest) for source in SOURCES}
-    folded([replace(item, at=item.at + 100.0) for item in recorded], world)
+    folded([item._replace(at=item.at + 100.0) for item in recorded], world)
     assert {source: (world.source(source).version, world.source(source).newest) for source in SOURCES} == before
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from typing import Any
 from sao_events import events as e
 from sao_events.compare.trace import Trace, measured
 from sao_events.errors import ConfigError, UsageError
-from sao_events.events import Recorded, event_from_json
+from sao_events.events import Recorded
 from sao_events.history import iso
 from sao_events.ports import Draft
 from sao_events.project import Project, project_from_bytes
 from sao_events.store import open_store
+from sao_events.stored import event_from_json
 
 FROM_OUTSIDE = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared, e.JobRequested)
 GIVEN = "given"
@@ -105,7 +106,7 @@ def _in_order(recording: Recording) -> list[Recorded]:
                 hint="the machine's clock was set back, or several logs were put together: use them one by one",
             )
         latest = max(latest, item.at)
-        found.append(item if item.at == latest else replace(item, at=latest))
+        found.append(item if item.at == latest else item._replace(at=latest))
     return found
 
 

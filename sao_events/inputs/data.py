@@ -31,7 +31,9 @@ def read_landings(body: Any, now: float) -> list[Landing]:
     follow look old.
     """
     items = body if isinstance(body, list) else [body]
-    found = [landing for item in items for landing in _landings(item, now)]
+    found = list[Landing | None]()
+    for item in items:
+        found += _landings(item, now)
     if not found:
         raise Malformed("no source is named", hint=EXAMPLE)
     if len(found) > MOST:
@@ -78,8 +80,8 @@ def _landings(item: Any, now: float) -> list[Landing | None]:
 def _checked(item: Any) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise Malformed("the body is neither an object nor a list of objects", hint=EXAMPLE)
-    if unknown := item.keys() - KEYS:
-        raise Malformed(f"unknown key {shown(min(unknown))}", hint=EXAMPLE)
+    if not KEYS.issuperset(item):
+        raise Malformed(f"unknown key {shown(min(item.keys() - KEYS))}", hint=EXAMPLE)
     return dict(item)
 
 

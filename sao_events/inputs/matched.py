@@ -48,7 +48,7 @@ class Matcher:
         fresh = replace(first, verdict="unmatched", reason=None, landings=())
         judged = self.judge(fresh, dated, rules)
         done = replace(judged.delivery, verdict="accepted") if delivered.events else judged.delivery
-        return Incoming(done, [replace(draft, at=now) for draft in judged.drafts], delivered.id)
+        return Incoming(done, [draft._replace(at=now) for draft in judged.drafts], delivered.id)
 
     def _drafts(self, delivery: Delivery, landing: Landing, found: Found) -> list[Draft]:
         header = f"{delivery.endpoint} {delivery.delivery}" if delivery.delivery else None

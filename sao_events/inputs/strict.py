@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from math import isinf
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from sao_events.errors import UsageError
 
@@ -30,7 +30,7 @@ def read_json(body: bytes) -> Any:
     """
     try:
         text = body.decode()
-        value = _DECODER.decode(text)
+        value = _decoded(text)
     except UnicodeDecodeError:
         raise Malformed("the body is not UTF-8", hint="send JSON in UTF-8") from None
     except RecursionError:
@@ -53,6 +53,15 @@ def shown(value: object, most: int = 60) -> str:
     """`value` as it may be repeated in an error: its beginning."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _decoded(text: str) -> Any:
+    """As by `_DECODER.decode`, which looks for blanks first, at length."""
+    try:
+        value, end = cast(Any, _DECODER).scan_once(text, 0)
+    except StopIteration:
+        value, end = None, -1
+    return value if end == len(text) else _DECODER.decode(text)
 
 
 class _Wrong(ValueError):

@@ -10,13 +10,14 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import astuple
-from itertools import groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias, cast
 
+from sao_events.compact import encoder
 from sao_events.errors import StoreError, UsageError
-from sao_events.events import Recorded, event_from_json, event_to_json
+from sao_events.events import Recorded
 from sao_events.events import subject as about
 from sao_events.identity import Known
 from sao_events.ports import Delivered, Draft, Incoming, Receipt
@@ -25,6 +26,7 @@ from sao_events.store.database import STATEMENTS, connect, explained, migrate, m
 from sao_events.store.deliveries import SqliteTable, delivered_of, question, take
 from sao_events.store.drafts import check, check_incoming
 from sao_events.store.writer import GroupedWriter
+from sao_events.stored import event_from_json, event_to_json
 
 _Values: TypeAlias = tuple[float, str, str | None, str, str, str | None, str | None]
 _Row: TypeAlias = tuple[Draft, _Values]
@@ -50,7 +52,7 @@ _GET_CHECKPOINT = "SELECT seq, body FROM checkpoint"
 # What wrong fields of an event, or bytes that are no JSON, may raise.
 _UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 
-_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+_to_json = encoder(ensure_ascii=True)
 
 
 class _Arrival(NamedTuple):
@@ -98,15 +100,15 @@ class SqliteStore:
             self._still_there()
             with transaction(self._writes):
                 put = iter(self._put_in([item for items in requests for item in items]))
-                return [[next(put) for _ in items] for items in requests]
+                return [list(islice(put, len(items))) for items in requests]
 
     def _put_in(self, items: Sequence[_Row | _Arrival]) -> list[Recorded | Receipt | None]:
         put: list[Recorded | Receipt | None] = []
-        for plain, group in groupby(items, lambda item: not isinstance(item, _Arrival)):
-            if plain:
-                put += self._put_events(cast("list[_Row]", list(group)))
-            else:
+        for kind, group in groupby(items, type):
+            if kind is _Arrival:
                 put += map(self._put_arrival, cast("Iterable[_Arrival]", group))
+            else:
+                put += self._put_events(cast("list[_Row]", list(group)))
         return put
 
     def _put_arrival(self, arrival: _Arrival) -> Receipt:
@@ -119,7 +121,7 @@ class SqliteStore:
         return [put for first in range(0, len(rows), most) for put in self._put_together(rows[first : first + most])]
 
     def _put_together(self, rows: Sequence[_Row]) -> list[Recorded | None]:
-        done = self._writes.execute(_INSERTS[len(rows) - 1], [value for _, values in rows for value in values])
+        done = self._writes.execute(_INSERTS[len(rows) - 1], list(chain.from_iterable([values for _, values in rows])))
         if not done.rowcount:
             return [None] * len(rows)
         last = (done.lastrowid or 0) - done.rowcount  # what is inserted gets numbers that follow each other

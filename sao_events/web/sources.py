@@ -34,7 +34,7 @@ class Sources:
     async def ids(self, names: Collection[str]) -> dict[str, str] | None:
         """The id of each of `names`; None while there is no project. Raises Refused for one that is no source."""
         ids, now = self._ids, monotonic()
-        if now >= self._until or any(name not in ids for name in names):
+        if now >= self._until or not all(map(ids.__contains__, names)):
             self._until = now + KEPT
             ids = await asyncio.to_thread(self._look, names)
         return None if self._project is None else ids
