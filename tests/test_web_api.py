@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.routing import Route
 
 from sao_events import report
@@ -70,7 +71,9 @@ def refused(client: httpx.Client, path: str, status: int) -> str:
 
 
 def test_the_description_is_of_the_routes_that_there_are(tmp_path: Path) -> None:
-    app = create_app(Service(tmp_path))
+    guard, _ = create_app(Service(tmp_path))
+    app = guard.app
+    assert isinstance(app, Starlette)
     described = json.loads((Path(live.__file__).parent / "openapi.json").read_text())
     paths = {path: {method.upper() for method in methods} for path, methods in described["paths"].items()}
     routes = [route for route in app.routes if isinstance(route, Route)]

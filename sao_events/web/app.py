@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from time import monotonic
@@ -27,17 +27,17 @@ from sao_events.web.webhooks import Webhooks
 
 def create_app(
     service: Backend, *, host: str | None = None, rate: Rate | None = None, now: Callable[[], float] = monotonic
-) -> Starlette:
+) -> tuple[Guard, Live]:
     """The application in front of `service`, reached by the address `host` (None: the configured one).
 
     `rate` limits each client; `now` is the clock (seconds, of any origin) that it and the keeping of secrets go by.
-    Its `state.live` has `close()`, which ends the streams before a shutdown.
+    With it comes what has `close()`, which ends the streams before a shutdown.
     """
     live, page = Live(service), Page(service)
     api = Api(service, (files("sao_events.web") / "openapi.json").read_bytes())
     tokens = Keys(service.config.data_tokens, now, wall=service.clock.now)
     gather = Gather(service)
-    data = DataEvents(service, tokens, gather)
+    data, code = DataEvents(service, tokens, gather), CodeEvents(service, tokens, gather)
     rejections = Rejections(service)
     webhooks = Webhooks(service, now, rejections)
     routes = [
@@ -46,7 +46,7 @@ def create_app(
         Route("/api/v1/lineage", webhooks, methods=["POST"]),
         Route("/api/v1/lineage/batch", webhooks, methods=["POST"]),
         Route("/events/data", data, methods=["POST"]),
-        Route("/events/code", CodeEvents(service, tokens, gather), methods=["POST"]),
+        Route("/events/code", code, methods=["POST"]),
         Route("/api/status", api.status),
         Route("/api/decisions", api.decisions),
         Route("/api/events", api.events),
@@ -73,23 +73,9 @@ def create_app(
         live.close()
         await live.join()
 
-    app = _Guarded(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)
-    app.hosts, app.rate, app.now = names_of(host or service.config.http.host), rate or Rate(), now
-    app.direct = {"/events/data": data}
+    app = Starlette(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)
     app.router.redirect_slashes = False
-    app.state.live = live
-    return app
-
-
-class _Guarded(Starlette):
-    """With the guard around everything else, so that it is before what errors cost and behind no answer."""
-
-    hosts: frozenset[str] | None
-    rate: Rate
-    now: Callable[[], float]
-    direct: Mapping[str, ASGIApp]
-
-    def build_middleware_stack(self) -> ASGIApp:
-        return Guard(
-            super().build_middleware_stack(), hosts=self.hosts, rate=self.rate, now=self.now, direct=self.direct
-        )
+    hosts = names_of(host or service.config.http.host)
+    direct: dict[str, ASGIApp] = {"/events/data": data, "/events/code": code}
+    # Around everything else: before what errors cost, and behind no answer.
+    return Guard(app, hosts=hosts, rate=rate or Rate(), now=now, direct=direct), live

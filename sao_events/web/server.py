@@ -35,8 +35,8 @@ class HttpServer:
         """
         self._socket = _bind(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
-        app = create_app(service, host=host, rate=rate)
-        self._server = _Server(uvicorn_config(app), app.state.live)
+        app, live = create_app(service, host=host, rate=rate)
+        self._server = _Server(uvicorn_config(app), live)
 
     @property
     def url(self) -> str:
