@@ -14,11 +14,12 @@ import pytest
 from sao_events.builds import Builds
 from sao_events.config import load_config
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
+from sao_events.dbt.cold import START
 from sao_events.ports import Answer, NodeBegan, Piece, PieceEnded, Report
 from sao_events.probes import LOADED_AT, NO_TABLE
 from sao_events.project import Project
 from tests.dbt_projects import write_project
-from tests.nightly import ADAPTERS
+from tests.nightly import ADAPTERS, by_night
 from tests.oracle.postgres import PostgresServer, missing, server
 from tests.processes import configure, processes_in, until
 
@@ -190,9 +191,46 @@ def test_without_a_connection_each_answer_says_why(asked: Asked) -> None:
     assert asked.ask("select 1")[0].rows == ((1,),)
 
 
-def test_dbt_as_a_process_of_its_own_says_that_it_cannot(tmp_path: Path) -> None:
-    with closing(open_builder(DbtSettings(tmp_path, tmp_path, runner="subprocess"))) as builder:
-        assert "cannot put SQL" in str(builder.ask(["select 1"], 1.0, 1)[0].error)
+def test_dbt_as_a_process_of_its_own_answers_the_same(tmp_path: Path) -> None:
+    source = """
+    sources:
+      - name: raw
+        schema: raw
+        tables:
+          - name: queried
+            config:
+              freshness: {warn_after: {count: 1, period: day}}
+              loaded_at_query: "select timestamp '2026-01-03 12:00:00' where '{{ this }}' like '%queried%'"
+          - name: nothing
+    """
+    root = write_project(tmp_path / "project", {"models/sources.yml": source, "models/one.sql": "select 1 as id"})
+    values = """select 1 as a, cast('12.50' as decimal(9, 2)) as b, cast('7' as decimal(9, 2)) as c, '0012 "{{ é' as d,
+        true as e, cast(null as integer) as f, timestamp '2026-01-01 12:00:00.5' as g, date '2026-01-02' as h,
+        cast('2026-01-01 12:00:00+02' as timestamp with time zone) as i, 0.5 as j,
+        170141183460469231731687303715884105727 as k"""
+    asked = [values, f"{LOADED_AT}source.tiny.raw.queried", f"{LOADED_AT}source.tiny.raw.nothing"]
+    with closing(open_builder(DbtSettings(root, tmp_path / "state", runner="subprocess"))) as builder:
+        good, loaded, left_out = builder.ask(asked, 30.0, 3)
+        [refused] = builder.change(["create table left_over (id int)"], 30.0)
+    assert good.error is None
+    assert good.columns == tuple("abcdefghijk")
+    instants = ("2026-01-01T12:00:00.500000+00:00", "2026-01-02", "2026-01-01T10:00:00+00:00")
+    assert good.rows == ((1, 12.5, 7, '0012 "{{ é', True, None, *instants, 0.5, 2**127 - 1),)
+    assert loaded.rows == (("2026-01-03T12:00:00+00:00",),)
+    assert "warn_after" in str(left_out.error)
+    assert "dbt.runner" in str(refused.error)
+
+
+@by_night
+def test_a_statement_that_a_process_of_its_own_cannot_answer_concerns_no_other(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project", {"models/one.sql": "select 1 as id"})
+    with closing(open_builder(DbtSettings(root, tmp_path / "state", runner="subprocess"))) as builder:
+        many, wrong = builder.ask(["select a from range(9) as r(a)", "select no_such_column"], 30.0, 3)
+        [slow] = builder.ask([ENDLESS["duckdb"]], 1.0 - START, 1)
+    assert many.rows == ((0,), (1,), (2,))
+    assert "no_such_column" in str(wrong.error)
+    assert "no answer within" in str(slow.error)
+    assert processes_in(tmp_path) == []
 
 
 class Turns:

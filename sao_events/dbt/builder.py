@@ -70,11 +70,13 @@ class DbtBuilder(ABC):
 
     @abstractmethod
     def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
-        """`ports.Warehouse`. The subprocess runner cannot: its answers say so."""
+        """`ports.Warehouse`. The subprocess runner starts dbt for it, which takes seconds."""
 
     @abstractmethod
     def change(self, statements: Sequence[str], seconds: float) -> list[Answer]:
-        """As `ask`; what a statement without error has written is kept."""
+        """As `ask`; what a statement without error has written is kept. The subprocess runner cannot: its answers say
+        so.
+        """
 
     @abstractmethod
     def close(self) -> None:

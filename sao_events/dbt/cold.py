@@ -12,16 +12,20 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sao_events.dbt import guard
+from sao_events.dbt import guard, inline
 from sao_events.dbt.builder import DbtBuilder, Loaded, changed_on_disk, parse_error, read_parsed
 from sao_events.dbt.command import (
     MANIFEST,
+    asked_folder,
     bring_parse,
     build_arguments,
+    freshness_arguments,
+    inline_arguments,
     keep_parse,
     list_arguments,
     parse_arguments,
     parse_folder,
+    plain,
     prepare,
     reuse_parse,
     tidy,
@@ -30,9 +34,11 @@ from sao_events.dbt.log import Follower
 from sao_events.errors import DbtError, SaoError
 from sao_events.identity import Rendered
 from sao_events.ports import Answer, Piece, PieceEnded
+from sao_events.probes import LOADED_AT
 from sao_events.project import Project
 
 EVENTS = ("--log-format", "json", "--log-level", "debug")
+START = 60.0  # seconds that dbt may take to start and to read the project, when it is asked something
 
 
 class Build(NamedTuple):
@@ -51,7 +57,7 @@ class ColdBuilder(DbtBuilder):
         self._builds: dict[str, Build] = {}
         self._asked: set[subprocess.Popen[str]] = set()
         self._closed = False
-        self._parsing = threading.Lock()
+        self._parsing, self._asking = threading.Lock(), threading.Lock()
 
     def load(self, default: Mapping[str, Any] | None = None) -> Loaded:
         self.settings.check()
@@ -96,10 +102,52 @@ class ColdBuilder(DbtBuilder):
         return {}
 
     def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
-        return [Answer(error="dbt run as a process of its own cannot put SQL to the warehouse") for _ in statements]
+        with self._asking:
+            sources = [sql.removeprefix(LOADED_AT) for sql in statements if sql.startswith(LOADED_AT)]
+            loaded = iter(self._loaded_at(sources, seconds) if sources else [])
+            asked = [sql for sql in statements if not sql.startswith(LOADED_AT)]
+            answers = iter([one for lot in inline.parts(asked) for one in self._answers(lot, seconds, most)])
+            return [next(loaded if sql.startswith(LOADED_AT) else answers) for sql in statements]
 
     def change(self, statements: Sequence[str], seconds: float) -> list[Answer]:
-        return self.ask(statements, seconds, 1)
+        words = "dbt run as a process of its own changes nothing but what it builds: set dbt.runner to warm"
+        return [Answer(error=words) for _ in statements]
+
+    def _answers(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
+        """By one process; where it fails, by one for each statement, since one that is wrong fails all."""
+        arguments = inline_arguments(self.settings, self._asked_in(), inline.query(statements, most))
+        said = self._told(arguments, seconds * len(statements))
+        if isinstance(said, str):
+            alone = [Answer(error=said)]
+        else:
+            code, events, output = said
+            found = None if code else inline.read(events, len(statements))
+            alone = found or [Answer(error=plain(said_by(events, output)) or "dbt did not answer")]
+            if found is not None:
+                return found
+        return alone if len(statements) == 1 else [self._answers([sql], seconds, most)[0] for sql in statements]
+
+    def _loaded_at(self, sources: Sequence[str], seconds: float) -> list[Answer]:
+        folder = self._asked_in()
+        output = folder / "target" / "sources.json"
+        output.unlink(missing_ok=True)
+        said = self._told(freshness_arguments(self.settings, folder, sources, output), seconds * len(sources))
+        return inline.read_freshness(output, sources, said if isinstance(said, str) else said_by(*said[1:]))
+
+    def _asked_in(self) -> Path:
+        folder = asked_folder(self.settings)
+        (folder / "target").mkdir(parents=True, exist_ok=True)
+        reuse_parse(self.settings, folder)
+        return folder
+
+    def _told(self, arguments: list[str], seconds: float) -> tuple[int, list[dict[str, Any]], str] | str:
+        """What dbt said, or why it said nothing. `seconds` are the warehouse's: dbt needs some to start."""
+        try:
+            return self._ask(arguments, seconds + START)
+        except SaoError as error:
+            return str(error)
+        except OSError as error:
+            return f"dbt cannot be started: {error.strerror}"
 
     def close(self) -> None:
         with self.lock:
@@ -139,9 +187,21 @@ class ColdBuilder(DbtBuilder):
             del self._builds[piece.id]
         self.report(reports)
 
-    def _ask(self, arguments: list[str]) -> tuple[int, list[dict[str, Any]], str]:
-        """Run dbt to its end: exit status, events, and what it printed beside them."""
+    def _ask(self, arguments: list[str], patience: float | None = None) -> tuple[int, list[dict[str, Any]], str]:
+        """Run dbt to its end: exit status, events, and what it printed beside them. Raises DbtError where it has not
+        come to its end within `patience` seconds.
+        """
         process = self._spawn([*arguments, *EVENTS])
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            _hang_up(process)
+
+        timer = threading.Timer(patience or 0.0, give_up)
+        timer.daemon = True
+        if patience is not None:
+            timer.start()
         with self.lock:
             self._asked.add(process)
         try:
@@ -150,9 +210,12 @@ class ColdBuilder(DbtBuilder):
                 lines = process.stdout.readlines()
             code = exit_code(process)
         finally:
+            timer.cancel()
             _hang_up(process)
             with self.lock:
                 self._asked.discard(process)
+        if late.is_set():
+            raise DbtError(f"dbt gave no answer within {patience:g} seconds")
         events = [_json(line) for line in lines]
         output = "".join(line for line, event in zip(lines, events, strict=True) if event is None)
         return code, [event for event in events if event is not None], output

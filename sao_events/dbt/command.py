@@ -82,6 +82,19 @@ def ask_arguments(settings: DbtSettings, folder: Path) -> list[str]:
     return ["run-operation", "ask", *_common(settings), *where]
 
 
+def inline_arguments(settings: DbtSettings, folder: Path, query: str) -> list[str]:
+    """`dbt compile` of a query that is no part of the project."""
+    where = ["--target-path", str(folder / "target"), "--log-path", str(folder)]
+    return ["compile", *_common(settings), *where, "--no-populate-cache", "--inline", query]
+
+
+def freshness_arguments(settings: DbtSettings, folder: Path, sources: Iterable[str], output: Path) -> list[str]:
+    """`dbt source freshness` of the sources with these ids, its results in the file `output`."""
+    where = ["--target-path", str(folder / "target"), "--log-path", str(folder), "--output", str(output)]
+    chosen = [f"source:{source.removeprefix('source.')}" for source in sources]
+    return ["source", "freshness", *_common(settings), *where, "--select", *chosen]
+
+
 def select_in(folder: Path, ids: Iterable[str]) -> None:
     """Make `folder` with a selection of `ids`. Raises OSError."""
     (folder / "selection").mkdir(parents=True, exist_ok=True)

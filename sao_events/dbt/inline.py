@@ -1,0 +1,112 @@
+"""Statements put to the warehouse by a dbt that is a process of its own: in the Jinja of an inline query, which is
+compiled and not run. What comes back is a line of its log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from sao_events.ports import Answer
+
+MARK = "sao-events:answers "
+LENGTH = 100_000  # characters; one argument of a process may be little longer
+_JINJA = """
+{%- if execute -%}
+{%- set answers = [] -%}
+{%- for sql in STATEMENTS -%}
+{%- set found = run_query(sql) -%}
+{%- set rows = [] -%}
+{%- for row in (found.rows | list)[:MOST] -%}
+{%- set values = [] -%}
+{%- for value in row.values() -%}
+{%- if value is none or value is string or value is boolean or value is integer -%}
+{%- do values.append({"as": "is", "value": value}) -%}
+{%- elif value.isoformat is defined -%}
+{%- do values.append({"as": "instant", "value": value.isoformat()}) -%}
+{%- elif value is number -%}
+{%- do values.append({"as": "number", "value": value | string}) -%}
+{%- else -%}
+{%- do values.append({"as": "is", "value": value | string}) -%}
+{%- endif -%}
+{%- endfor -%}
+{%- do rows.append(values) -%}
+{%- endfor -%}
+{%- do answers.append({"columns": found.column_names | list, "rows": rows}) -%}
+{%- endfor -%}
+{%- do log(MARK ~ tojson(answers), info=true) -%}
+{%- endif -%}
+select 1
+"""
+_SILENT = "dbt source freshness leaves it out: declare a warn_after or error_after"
+
+
+def query(statements: Sequence[str], most: int) -> str:
+    """The inline query that asks all `statements`. It fails as a whole where one of them does."""
+    given = json.dumps(list(statements), ensure_ascii=False)
+    return _JINJA.replace("MARK", json.dumps(MARK)).replace("MOST", str(most)).replace("STATEMENTS", given, 1).strip()
+
+
+def parts(statements: Sequence[str]) -> list[list[str]]:
+    """`statements` in their order, in lots that one process can be given."""
+    lots: list[list[str]] = [[]]
+    size = 0
+    for sql in statements:
+        if lots[-1] and size + len(sql) > LENGTH:
+            lots.append([])
+            size = 0
+        lots[-1].append(sql)
+        size += len(sql)
+    return [lot for lot in lots if lot]
+
+
+def read(events: Iterable[Mapping[str, Any]], number: int) -> list[Answer] | None:
+    """The answers to so many statements in what dbt logged; None where they are not there."""
+    for event in events:
+        text = str(event["info"].get("msg") or "")
+        if not text.startswith(MARK):
+            continue
+        try:
+            found = json.loads(text.removeprefix(MARK))
+            answers = [Answer(tuple(one["columns"]), tuple(map(_row, one["rows"]))) for one in found]
+        except (ValueError, TypeError, KeyError, InvalidOperation):
+            return None
+        return answers if len(answers) == number else None
+    return None
+
+
+def read_freshness(file: Path, sources: Sequence[str], otherwise: str) -> list[Answer]:
+    """What `dbt source freshness` has written of `sources`; `otherwise`: what it said where there is nothing."""
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))["results"]
+        told = {str(result["unique_id"]): result for result in results}
+    except (OSError, ValueError, TypeError, KeyError):
+        return [Answer(error=otherwise or "dbt did not answer") for _ in sources]
+    return [_loaded(told[source]) if source in told else Answer(error=_SILENT) for source in sources]
+
+
+def _loaded(result: Mapping[str, Any]) -> Answer:
+    at = result.get("max_loaded_at")
+    if at is None:
+        return Answer(error=str(result.get("error") or "dbt does not know when it was loaded"))
+    return Answer(("loaded_at",), ((_plain({"as": "instant", "value": str(at).replace("Z", "+00:00")}),),))
+
+
+def _row(told: Iterable[Mapping[str, Any]]) -> tuple[Any, ...]:
+    return tuple(map(_plain, told))
+
+
+def _plain(told: Mapping[str, Any]) -> Any:
+    """The value as `ports.Answer` has it."""
+    value = told["value"]
+    if told["as"] == "number":
+        number = Decimal(value)
+        return int(number) if number == number.to_integral_value() else float(number)
+    if told["as"] == "instant" and len(value) > len("2026-01-31"):
+        at = datetime.fromisoformat(value)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    return value
