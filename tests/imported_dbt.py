@@ -24,7 +24,10 @@ class ImportedDbt:
     """dbt, ready to be forked."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
+        self._process: Any = self._start()
+
+    def _start(self) -> Any:
+        return subprocess.Popen(
             [sys.executable, "-m", "tests.imported_dbt"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -35,16 +38,12 @@ class ImportedDbt:
     def invoke(self, folder: Path, arguments: Iterable[str], env: Mapping[str, str] | None = None) -> int:
         """Run a command in `folder`; its exit status."""
         request = {"arguments": [*arguments, "--no-use-colors"], "env": dict(env or {}), "folder": str(folder)}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(f"{json.dumps(request)}\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()

@@ -13,6 +13,7 @@ import pytest
 from tests.nightly import NIGHTLY, by_night
 from tests.oracle import postgres
 from tests.oracle.__main__ import one
+from tests.oracle.nest import nest
 from tests.oracle.scratch import Dbt
 
 STEPS = 7 if NIGHTLY else 4
@@ -31,8 +32,9 @@ def test_at_rest_the_warehouse_is_that_of_a_full_build(adapter: str, project: st
     seed = "1/0"
     with ExitStack() as stack:
         server = stack.enter_context(postgres.server()) if adapter == "postgres" else None
-        dbt = stack.enter_context(closing(Dbt()))
-        outcome = one(seed, adapter, tmp_path / "h0", dbt, server, STEPS, project)
+        hatched = stack.enter_context(nest(adapter))
+        dbt = stack.enter_context(closing(Dbt(hatched)))
+        outcome = one(seed, adapter, tmp_path / "h0", dbt, hatched, server, STEPS, project)
     again = f"python -m tests.oracle --adapter {adapter} --project {project} --steps {STEPS} --seed {seed}"
     assert outcome.problem is None, "\n".join((again, *outcome.told, outcome.problem))
     assert outcome.counts.compared > 0

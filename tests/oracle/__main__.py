@@ -19,6 +19,8 @@ from random import Random
 
 from tests.oracle.database import Database, DuckDatabase, PostgresDatabase
 from tests.oracle.history import Counts, History
+from tests.oracle.nest import Nest
+from tests.oracle.nest import nest as nested
 from tests.oracle.postgres import PostgresServer, missing, server
 from tests.oracle.scratch import Dbt
 from tests.oracle.shop import Shop
@@ -45,6 +47,7 @@ def one(
     adapter: str,
     folder: Path,
     dbt: Dbt,
+    nest: Nest,
     postgres: PostgresServer | None,
     length: int,
     project: str | None = None,
@@ -66,6 +69,7 @@ def one(
         Shop(folder, adapter) if shop else Generated(rng, adapter),
         database,
         dbt,
+        nest,
         rng,
         in_git=rng.random() < 0.6,
         runs_at_once=1 if adapter == "duckdb" else rng.choice((1, 2)),
@@ -91,15 +95,16 @@ def many(
     found = list[Outcome]()
     with ExitStack() as stack:
         postgres = stack.enter_context(server()) if adapter == "postgres" else None
+        nest = stack.enter_context(nested(adapter))
         free: SimpleQueue[Dbt] = SimpleQueue()
         for _ in range(jobs):
-            free.put(stack.enter_context(closing(Dbt())))
+            free.put(stack.enter_context(closing(Dbt(nest))))
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
 
         def run(number: int) -> None:
             dbt = free.get()
             try:
-                found.append(one(seeds[number], adapter, folder / f"h{number}", dbt, postgres, length, project))
+                found.append(one(seeds[number], adapter, folder / f"h{number}", dbt, nest, postgres, length, project))
             finally:
                 free.put(dbt)
             tell(found[-1], len(found))

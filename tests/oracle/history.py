@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -32,11 +30,12 @@ from tests.imported_dbt import said
 from tests.oracle.audit import once_by_dbt, once_by_log, once_by_server
 from tests.oracle.code import Code
 from tests.oracle.database import Database, PostgresDatabase
+from tests.oracle.nest import Nest
 from tests.oracle.process import ServiceProcess
 from tests.oracle.scratch import Dbt, Relation
 from tests.oracle.subject import Subject
 
-REST_LIMIT, STILL, STUCK = 240.0, 0.7, 2.0
+REST_LIMIT, STILL, STUCK = 240.0, 0.3, 1.0
 DAY = 86400.0
 TOKEN = "the-token-of-the-loader-of-the-oracle"
 
@@ -79,6 +78,7 @@ class History:
     subject: Subject
     database: Database
     dbt: Dbt
+    nest: Nest
     rng: Random
     in_git: bool = True
     runs_at_once: int = 1
@@ -99,7 +99,7 @@ class History:
         )
         self.config: Config = load_config(self.config_file, self.folder, {})
         env = {**os.environ, **self.database.env, "GIT_CONFIG_GLOBAL": os.devnull, "SAO_STATE_DIR": ""}
-        self.process = ServiceProcess(self.config_file, env, self.folder)
+        self.process = ServiceProcess(self.nest, self.config_file, env, self.folder)
         self.store: Store = open_store(str(self.folder / "state" / "state.db"))
         self.world = World()
         self.late: list[Late] = []
@@ -195,11 +195,9 @@ class History:
     def clean(self) -> None:
         """With the service down, drop what is left behind, as a person does. Nothing that the project has is."""
         self.kill("term")
-        command = [sys.executable, "-m", "sao_events", "--config", str(self.config_file), "clean", "--yes", "--json"]
-        env = self.process.env | {"PYTHONPATH": str(Path(__file__).parents[2])}
-        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode in (0, 1), f"clean ends with {done.returncode}: {done.stderr}"
-        dropped = {it["relation"] for it in json.loads(done.stdout)["relations"] if it["status"] == "dropped"}
+        told = self.process.command("clean", "--yes", "--json")
+        assert told, f"clean prints nothing: see {self.folder / 'service.log'}"
+        dropped = {it["relation"] for it in json.loads(told)["relations"] if it["status"] == "dropped"}
         self.say(f"cleaned: {', '.join(sorted(dropped)) or 'nothing'}")
         self.counts.cleaned += len(dropped)
         catch_up(self.store, self.world)
@@ -227,11 +225,14 @@ class History:
             self.process.start()
 
     def wait_until_busy(self, limit: float = 3.0) -> None:
-        """Until a build has begun that has not ended, or `limit` seconds are over."""
+        """Until a build has begun that has not ended, nothing is to be done, or `limit` seconds are over."""
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
+            still = self.process.still(self.store.last())
             catch_up(self.store, self.world)
             if any(state.running for state in self.world.nodes.values()):
+                return
+            if not self.process.alive or (still and not (self.world.project and self._open(self._plan()))):
                 return
             time.sleep(0.02)
 
@@ -252,23 +253,31 @@ class History:
         deadline, moved, seq, planned = time.monotonic() + REST_LIMIT, time.monotonic(), -1, None
         while time.monotonic() < deadline:
             self.up()
+            still = self.process.still(self.store.last())
             catch_up(self.store, self.world)
-            now = self.process.now()
-            if self.world.seq != seq:
+            if self.world.seq != seq or not still:
                 seq, moved = self.world.seq, time.monotonic()
-            planned = plan(self.project.graph, self.world, self.config.settings, now)
-            still = time.monotonic() - moved
-            if self.world.runs or self.world.jobs or planned.nodes or planned.tests:
-                if still > STUCK and not self.world.runs:
+            planned, now = self._plan(), self.process.now()
+            quiet = time.monotonic() - moved
+            if self._open(planned):
+                if quiet > STUCK and not self.world.runs:
                     self._press_on()
                     moved = time.monotonic()
             elif planned.wakes is not None:
                 self.process.put_ahead(planned.wakes - now + 0.001)
-            elif still > STILL:
+            elif quiet > STILL:
                 self.counts.rests += 1
                 return planned
-            time.sleep(0.05)
+            time.sleep(0.03)
         raise Unsound(f"the service does not come to rest: {self._state(planned)}")
+
+    def _plan(self) -> Plan:
+        """What is to be done by the record."""
+        return plan(self.project.graph, self.world, self.config.settings, self.process.now())
+
+    def _open(self, planned: Plan) -> bool:
+        """Whether anything is under way or to be done now."""
+        return bool(self.world.runs or self.world.jobs or planned.nodes or planned.tests)
 
     def _press_on(self) -> None:
         """Let the pause pass that follows a failure of dbt itself; ask for what a cancelled run has left."""
@@ -280,15 +289,10 @@ class History:
     def _deployed(self) -> None:
         """Wait until what was saved last is in force."""
         deadline = time.monotonic() + 120
-        looked = 0 if self.in_git else 2
-        while looked:  # a look that was under way may have read what was there before
-            before = self.process.loads()
-            self.process.reload()
-            while before is not None and self.process.loads() == before:
-                assert time.monotonic() < deadline, "the project is not looked up"
-                time.sleep(0.03)
+        while not self.process.still(self.store.last()):  # what was saved is an event, and an event asks for a look
+            assert time.monotonic() < deadline, "the project is not looked up"
             self.up()
-            looked -= before is not None
+            time.sleep(0.03)
         while True:
             catch_up(self.store, self.world)
             if self.world.project and self.world.commit == self.code.commit:

@@ -1,8 +1,8 @@
 """The service as a process that can be killed at any instant, with a clock that can be put forward.
 
-Run as a script it serves what `sao-events serve` does, until its input closes; a line `clock N` puts its clock N
-seconds ahead of the machine's, `loads` asks how often the project has been looked up, `reload` and `cancel RUN` do what
-they say.
+Its `main` serves what `sao-events serve` does, until its input closes; a line `clock N` puts its clock N seconds ahead
+of the machine's, `state` asks how far it has come, `cancel RUN` does what it says. With more arguments it runs a
+command of `sao-events` instead. The warm dbt that it starts is forked too; all else of it is as it always is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.oracle.nest import Forked, Nest, branch
+
 ROOT = Path(__file__).parents[2]
 START_LIMIT = 60.0
 
@@ -36,14 +38,61 @@ class AheadClock:
         return self._last
 
 
+class Asked(threading.Event):
+    """Set while the project is to be looked up. `begun`: how many looks have begun, counted before it is cleared."""
+
+    begun = 0
+
+    def clear(self) -> None:
+        """A look begins."""
+        self.begun += 1
+        super().clear()
+
+
+class Hatched:
+    """What the service's side of the warm dbt knows as `subprocess`: it starts it from the nest, unless somebody has
+    killed that.
+    """
+
+    PIPE = subprocess.PIPE
+
+    def __init__(self, nest: Nest) -> None:
+        self.nest = nest
+
+    def Popen(self, command: list[str], *, cwd: Any, env: Any, stderr: Any, pass_fds: Any, **options: Any) -> Any:  # noqa: N802
+        """As `subprocess.Popen`."""
+        try:
+            return self.nest.start(
+                "sao_events.dbt.warm",
+                command[-1:],
+                env=env,
+                folder=cwd or Path.cwd(),
+                errors=stderr.fileno(),
+                kept=pass_fds,
+                session=True,
+                text=False,
+            )
+        except OSError:
+            return subprocess.Popen(command, cwd=cwd, env=env, stderr=stderr, pass_fds=pass_fds, **options)
+
+
 def main() -> None:
-    """Serve the configuration named first, with the clock ahead by the second argument."""
+    """Serve the configuration named first, with the clock ahead by the second argument; or run a command on it."""
+    nest = branch()
+    from sao_events.dbt import forked
+
+    forked.__dict__["subprocess"] = Hatched(nest)
+    if len(sys.argv) > 3:
+        from sao_events import cli
+
+        sys.exit(cli.main(["--config", sys.argv[1], *sys.argv[3:]]))
     from sao_events.config import load_config
     from sao_events.service import Service
     from sao_events.web.server import HttpServer
 
     config, clock = load_config(Path(sys.argv[1]), Path.cwd()), AheadClock(float(sys.argv[2]))
-    service = Service(config, clock=clock)
+    service, asked = Service(config, clock=clock), Asked()
+    service._load_asked = asked  # to be certain that no look is between asked for and begun
     service.start()
     server = HttpServer(service, "127.0.0.1", 0)
 
@@ -52,16 +101,17 @@ def main() -> None:
             word, _, rest = line.strip().partition(" ")
             if word == "clock":
                 clock.ahead = max(clock.ahead, float(rest))
-            elif word == "loads":
-                print(json.dumps({"loads": service.loads, "error": service.error}), flush=True)
-            elif word == "reload":
-                service.reload()
+                service._nudged.set()  # else it would see at its next poll only that time has passed
+            elif word == "state":
+                seq, waits = service.wait_change(0, 0), asked.is_set()
+                looking = waits or asked.begun != service.loads
+                print(json.dumps({"seq": seq, "looking": looking}), flush=True)
             elif word == "cancel":
                 service.cancel(rest)
         server.stop()
 
     threading.Thread(target=listen, daemon=True).start()
-    print(json.dumps({"url": server.url}), flush=True)
+    print(json.dumps({"url": server.url, "nest": nest.pid}), flush=True)
     try:
         server.run()
     finally:
@@ -71,10 +121,10 @@ def main() -> None:
 class ServiceProcess:
     """A service that is started, killed and started again. Its errors go to `<folder>/service.log`."""
 
-    def __init__(self, config: Path, env: Mapping[str, str], folder: Path) -> None:
-        self.config, self.env, self.folder = config, dict(env), folder
-        self.process: subprocess.Popen[str] | None = None
-        self.ahead, self.url = 0.0, ""
+    def __init__(self, nest: Nest, config: Path, env: Mapping[str, str], folder: Path) -> None:
+        self.nest, self.config, self.env, self.folder = nest, config, dict(env), folder
+        self.process: Forked | None = None
+        self.ahead, self.url, self._branch = 0.0, "", 0
 
     def now(self) -> float:
         """What the clock of the service says."""
@@ -89,19 +139,10 @@ class ServiceProcess:
         """Start, again and again while a build of the killed one still holds the state folder."""
         deadline = time.monotonic() + START_LIMIT
         while True:
-            with (self.folder / "service.log").open("ab") as log:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.oracle.process", str(self.config), str(self.ahead)],
-                    cwd=ROOT,
-                    env=self.env,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
-                )
+            self.process = self._fork()
             said = self._answer()
             if said is not None:
-                self.url = said["url"]
+                self.url, self._branch = said["url"], said["nest"]
                 return
             self._reap()
             if time.monotonic() > deadline:
@@ -113,15 +154,26 @@ class ServiceProcess:
         self.ahead += seconds
         self._say(f"clock {self.ahead}")
 
-    def loads(self) -> int | None:
-        """How often this process has looked the project up; None where it is gone."""
-        self._say("loads")
-        said = self._answer()
-        return None if said is None else int(said["loads"])
+    def _fork(self, *command: str) -> Forked:
+        given = [str(self.config), str(self.ahead), *command]
+        with (self.folder / "service.log").open("ab") as log:
+            return self.nest.start("tests.oracle.process", given, env=self.env, folder=ROOT, errors=log.fileno())
 
-    def reload(self) -> None:
-        """Have the project looked up."""
-        self._say("reload")
+    def command(self, *command: str) -> str:
+        """Run a command of `sao-events` while the service is down; what it prints."""
+        process = self._fork(*command)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin, process.stdout:
+            told = str(process.stdout.read())
+        process.wait(40)
+        return told
+
+    def still(self, seq: int) -> bool:
+        """Whether the service has taken in the log up to `seq` and looks up no project, nor is asked to."""
+        self._say("state")
+        said = self._answer() if self.alive else None
+        return said is not None and said["seq"] >= seq and not said["looking"]
 
     def cancel(self, run: str) -> None:
         """Stop a run."""
@@ -132,13 +184,13 @@ class ServiceProcess:
         to one process that it has started; `term`: a polite end.
         """
         assert self.process is not None
-        children = descendants(self.process.pid)
+        children = [pid for pid in descendants(self.process.pid) if how == "all" or pid != self._branch]
         if how == "dbt":
             for pid in rng.sample(children, min(1, len(children))):
                 _kill(pid)
             return
         if how == "term":
-            self.process.send_signal(signal.SIGTERM)
+            os.kill(self.process.pid, signal.SIGTERM)
         else:
             for pid in [self.process.pid, *(children if how == "all" else [])]:
                 _kill(pid)
@@ -154,7 +206,7 @@ class ServiceProcess:
             self.process.stdin.close()
         try:
             self.process.wait(20)
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             for pid in [*children, self.process.pid]:
                 _kill(pid)
         self._reap()
@@ -199,7 +251,3 @@ def descendants(pid: int) -> list[int]:
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.imported_dbt import ImportedDbt, said
+from tests.imported_dbt import ROOT, ImportedDbt, said
 from tests.oracle.code import fresh
 from tests.oracle.database import Database
+from tests.oracle.nest import Nest
 
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test")
 
@@ -25,7 +28,16 @@ class Relation:
 
 
 class Dbt(ImportedDbt):
-    """dbt on the projects of a history."""
+    """dbt on the projects of a history; where there is a nest, from there."""
+
+    def __init__(self, nest: Nest | None = None) -> None:
+        self._nest = nest
+        super().__init__()
+
+    def _start(self) -> Any:
+        if self._nest is None:
+            return super()._start()
+        return self._nest.start("tests.imported_dbt", [], env=os.environ, folder=ROOT, errors=2)
 
     def __call__(self, folder: Path, command: Iterable[str], env: Mapping[str, str]) -> int:
         """Run a command on the project in `folder`; its exit status."""

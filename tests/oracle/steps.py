@@ -34,7 +34,7 @@ def pause(history: History, rng: Random) -> None:
     if rng.random() < 0.8:
         history.up()
     if kind == "little":
-        time.sleep(rng.uniform(0.0, 1.5))
+        time.sleep(rng.uniform(0.0, 1.0))
     elif kind == "busy":
         history.wait_until_busy()
     elif kind == "rest":
