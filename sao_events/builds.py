@@ -37,8 +37,8 @@ class _Hosted:
 
 class Builds:
     """A `ports.Builder` and `ports.Warehouse` over the dbt builders of one environment. Thread-safe; one thread at a
-    time may `load`. A DuckDB file takes one process at a time: a question waits for what is being built, and what is to
-    be built next for the question.
+    time may `load`. A DuckDB file takes one process at a time: a piece waits for the one before, a question for what is
+    being built, and what is to be built next for the question.
     """
 
     gated = False
@@ -118,7 +118,8 @@ class Builds:
             if self._held or self._current is None or self._current[0] != project:
                 return False
             hosted = self._current[1]
-            return hosted.folder != self._parsing and not (hosted.alone and self._asking)
+            taken = hosted.alone and (self._asking or any(it.pieces for it in self._all()))
+            return hosted.folder != self._parsing and not taken
 
     @contextmanager
     def held(self) -> Iterator[None]:

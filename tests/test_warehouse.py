@@ -285,7 +285,7 @@ def test_a_question_waits_for_what_is_being_built(turns: Turns) -> None:
     turns.start("slow")
     turns.until(NodeBegan, "the build")
     thread = turns.ask("select 1", 30.0)
-    until(lambda: not turns.builds.ready("digest"), "the question")
+    until(lambda: turns.builds._asking > 0, "the question")
     assert turns.answers == [], "it waits, and nothing more is built before it"
     turns.builds.cancel("slow")
     turns.until(PieceEnded, "the end of the build")
@@ -296,7 +296,7 @@ def test_a_question_waits_for_what_is_being_built(turns: Turns) -> None:
 
 def test_what_is_to_be_built_waits_for_a_question_and_finds_the_file_free(turns: Turns) -> None:
     thread = turns.ask(ENDLESS["duckdb"], 2.0)
-    until(lambda: not turns.builds.ready("digest"), "the question")
+    until(lambda: turns.builds._asking > 0, "the question")
     thread.join()
     assert [answer.error for answer in turns.answers] == ["no answer within 2 seconds"]
     turns.start("one")
@@ -309,7 +309,7 @@ def test_questions_that_nobody_will_answer_are_told_so(turns: Turns) -> None:
     turns.start("slow")
     turns.until(NodeBegan, "the build")
     thread = turns.ask("select 1", 30.0)
-    until(lambda: not turns.builds.ready("digest"), "the question")
+    until(lambda: turns.builds._asking > 0, "the question")
     turns.builds.close()
     thread.join()
     assert [answer.error for answer in turns.answers] == ["no project is in force here"]
