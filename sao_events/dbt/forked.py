@@ -120,6 +120,8 @@ class Server:
         with self.process.stdout as lines:
             for line in lines:
                 answer = json.loads(line)
+                if "lost" in answer:
+                    self.builder.forget()
                 name = next((str(answer[word]) for word in ANSWERED if word in answer), "")
                 if (queue := self.waiting.get(name)) is not None:
                     queue.put(answer if "ok" in answer else {"ok": answer.get("code") == 0, "said": LOST})
@@ -173,10 +175,11 @@ class WarmBuilder(DbtBuilder):
         return adapter in HASHED
 
     def start(self, piece: Piece, project: Project) -> None:
-        if self._server.dead or self._loaded is None:
+        loaded = self._loaded
+        if self._server.dead or loaded is None:
             threading.Thread(target=self._load_and_start, args=(piece, project), daemon=True).start()
         else:
-            self._start(piece, project, self._loaded.project)
+            self._start(piece, project, loaded.project)
 
     def cancel(self, run: str) -> None:
         with self.lock:
@@ -260,6 +263,10 @@ class WarmBuilder(DbtBuilder):
         else:
             self._end(build, 2, LOST)
 
+    def forget(self) -> None:
+        """The process that held the project is gone: what is asked next has it read again."""
+        self._loaded = None
+
     def ended_all(self) -> None:
         """The warm dbt is gone, and with it all builds."""
         with self.lock:
@@ -279,14 +286,13 @@ class WarmBuilder(DbtBuilder):
         """After the warm dbt was lost: read the project again, then begin."""
         try:
             with self._loading:
-                if self._server.dead or self._loaded is None:
-                    self.load(self._default)
-                assert self._loaded is not None
-                loaded = self._loaded.project
+                loaded = self._loaded
+                if self._server.dead or loaded is None:
+                    loaded = self.load(self._default)
         except SaoError as error:
             self.report([PieceEnded(piece.id, "error", str(error))])
         else:
-            self._start(piece, project, loaded)
+            self._start(piece, project, loaded.project)
 
     def _start(self, piece: Piece, project: Project, loaded: Project) -> None:
         if names := changed_code(project, loaded, piece.nodes):

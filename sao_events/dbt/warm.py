@@ -21,7 +21,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
@@ -49,7 +49,9 @@ class Lines:
 
 @dataclass
 class Child:
-    """A forked process: what it writes, the end of its input (hosts only), and when it is to be killed."""
+    """A forked process: what it writes, the end of its input (hosts only), and when it is to be killed. `owed`: what a
+    host was asked for and has not said the end of.
+    """
 
     pid: int
     output: Lines
@@ -57,6 +59,7 @@ class Child:
     input: int | None = None
     deadline: float = float("inf")
     parsed: bool = False
+    owed: set[str] = field(default_factory=set)
 
 
 def main() -> None:
@@ -150,9 +153,10 @@ class Process:
         return child
 
     def _forget(self) -> None:
-        """In a child: let go of what belongs to the parent, so that its end is noticed on both sides."""
-        for fd in (self.requests.fd, self.answers):
-            _close(fd)
+        """In a child: let go of what belongs to the parent, so that its end is noticed. The pipe of its answers stays
+        open: when that closes, all that it has started has ended too.
+        """
+        _close(self.requests.fd)
         for child in self.children.values():
             _close(child.output.fd)
             _close(child.input if child.input is not None else -1)
@@ -196,10 +200,13 @@ class Root(Process):
         elif "cancel" in request:
             for child in self.children.values():
                 _tell(child, request)
-        elif self.current is not None:
-            _tell(self.current, request)
         else:
-            self.say(lost=next(request[what] for what in ("build", "list", "render", "ask") if what in request))
+            name = next(request[what] for what in ("build", "list", "render", "ask") if what in request)
+            if self.current is None:
+                self.say(lost=name)
+            else:
+                self.current.owed.add(name)
+                _tell(self.current, request)
 
     def line(self, child: Child, line: bytes) -> None:
         """The host that has parsed takes the place of the one before."""
@@ -209,15 +216,19 @@ class Root(Process):
                 if self.current is not None:
                     _tell(self.current, {"retire": True})
                 self.current = child
+        elif line.startswith(b'{"ended"'):
+            child.owed.discard(json.loads(line)["ended"])
         if not self.learn(line):
             self.write(line)
 
     def gone(self, child: Child, code: int) -> None:
-        """A host has ended: if it had not parsed it was killed."""
+        """A host has ended, and all that it had started: if it had not parsed, or owes anything, it was killed."""
         if child is self.current:
             self.current = None
         if not child.parsed:
             self.say(parsed=child.name, ok=False, said=f"the process that read the project ended ({code})")
+        for name in sorted(child.owed):
+            self.say(lost=name)
         self.say(gone=child.name)
 
     def leave(self) -> None:
