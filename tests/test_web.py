@@ -533,6 +533,53 @@ def test_who_sends_a_head_or_a_body_too_slowly_is_let_go(tmp_path: Path, monkeyp
         assert client.get("/healthz").status_code == 200
 
 
+def test_who_asks_whether_to_send_is_told_to_go_on(client: httpx.Client) -> None:
+    body = b'{"source": "raw.orders"}'
+    head = f"POST /events/data HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nExpect: 100-continue\r\n"
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection:
+        connection.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 202 ")
+
+
+class Wire(asyncio.Transport):
+    """What is sent, call by call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.sent.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_head_of_an_answer_goes_out_with_what_follows() -> None:
+    wire = Wire()
+    together = protocol.Together(wire)
+    together.write(b"HTTP/1.1 202 Accepted\r\n\r\n")
+    together.write(b"{}")
+    together.write(b"5\r\nmore\n\r\n\r\n")  # a part that looks like an end is not waited with
+    together.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    together.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+    together.flush()
+    together.flush()
+    together.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    together.close()
+    assert wire.sent == [
+        b"HTTP/1.1 202 Accepted\r\n\r\n{}",
+        b"5\r\nmore\n\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ]
+    assert wire.closed
+
+
 def read_parts(*parts: bytes, pause: float = 0.0, limit: int = 10, seconds: float = 15.0, **headers: str) -> bytes:
     """What `read_body` makes of these parts."""
     left = list(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 HEAD = 65_536
 HEAD_SECONDS, BODY_SECONDS = 10.0, 20.0
@@ -19,6 +19,40 @@ _TOO_LARGE = b"\r\n".join(
         _REFUSAL,
     )
 )
+
+
+class Together(asyncio.Transport):
+    """A transport that sends the head of an answer with what follows it, by one call of the system instead of two."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport, self._head = transport, b""
+        self._send = transport.write
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
+        self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
+        self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
+        self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
+        self.set_protocol = transport.set_protocol  # type: ignore[method-assign]
+        self.abort = transport.abort  # type: ignore[method-assign]
+
+    def write(self, data: Any) -> None:
+        """Send `data`, or keep it until the next call where it is the head of an answer."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):  # 100: the sender is to go on
+            self._head = data
+            return
+        self._send(data)
+
+    def flush(self) -> None:
+        """Send the head that nothing follows."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Let go of the connection once all is sent."""
+        self.flush()
+        self._transport.close()
 
 
 def http_protocol() -> Any:
@@ -37,7 +71,7 @@ def http_protocol() -> Any:
         _looked = 0.0
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)  # type: ignore[arg-type]
+            super().connection_made(Together(cast(asyncio.Transport, transport)))
             self._since = self.loop.time()
 
         def data_received(self, data: bytes) -> None:
@@ -54,6 +88,10 @@ def http_protocol() -> Any:
                 if cycle is None or cycle.response_complete:
                     self.transport.write(_TOO_LARGE)
                 self.transport.close()
+
+        def on_response_complete(self) -> None:
+            cast(Together, self.transport).flush()
+            super().on_response_complete()
 
         def hang_up_if_slow(self, now: float) -> None:
             """To be called now and then: let go of a sender that keeps a head or a body waiting."""
