@@ -35,9 +35,23 @@ class ImportedDbt:
             text=True,
         )
 
-    def invoke(self, folder: Path, arguments: Iterable[str], env: Mapping[str, str] | None = None) -> int:
-        """Run a command in `folder`; its exit status."""
-        request = {"arguments": [*arguments, "--no-use-colors"], "env": dict(env or {}), "folder": str(folder)}
+    def invoke(
+        self,
+        folder: Path,
+        arguments: Iterable[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        parsed: Path | None = None,
+    ) -> int:
+        """Run a command in `folder`; its exit status. `parsed`: what dbt has kept of a parse of the project as it is,
+        so that it is not parsed again.
+        """
+        request = {
+            "arguments": [*arguments, "--no-use-colors"],
+            "env": dict(env or {}),
+            "folder": str(folder),
+            "parsed": str(parsed) if parsed else None,
+        }
         self._process.stdin.write(f"{json.dumps(request)}\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -78,7 +92,8 @@ def _invoke(request: dict[str, Any]) -> None:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         os.environ.update(request["env"])
-        done = dbtRunner().invoke(request["arguments"])
+        manifest = _manifest(Path(request["parsed"])) if request["parsed"] else None
+        done = dbtRunner(manifest=manifest).invoke(request["arguments"])
         if done.exception:
             print(done.exception)
         code = 0 if done.success else 1
@@ -88,6 +103,14 @@ def _invoke(request: dict[str, Any]) -> None:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         os._exit(code)
+
+
+def _manifest(parsed: Path) -> Any:
+    from dbt.contracts.graph.manifest import Manifest
+
+    manifest = Manifest.from_msgpack(parsed.read_bytes())
+    manifest.build_flat_graph()
+    return manifest
 
 
 if __name__ == "__main__":

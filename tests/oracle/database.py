@@ -18,6 +18,7 @@ from tests.oracle.postgres import PostgresServer
 
 LOCK_SIGNS = ("Could not set lock", "being used by another process")
 PATIENCE = 60.0
+SCRATCH = "_scratch"  # follows a database's name in that of its copy
 KINDS = {"r": "table", "v": "view", "m": "materialized view"}
 SYSTEM = "('raw', 'pg_catalog', 'information_schema', 'pg_toast')"
 Execute = Callable[..., list[tuple[Any, ...]]]
@@ -58,6 +59,9 @@ class Database(Protocol):
 
     def table(self, schema: str, name: str) -> Table:
         """What a relation holds."""
+
+    def scratch_env(self, folder: Path) -> dict[str, str]:
+        """The `env` of the copy that `scratch` makes in `folder`."""
 
     def scratch(self, folder: Path, keep: Iterable[tuple[str, str]]) -> Database:
         """A copy that holds the raw tables and those of `keep`, nothing else."""
@@ -112,6 +116,10 @@ class DuckDatabase:
             except duckdb.Error as error:
                 return Table(error=str(error).splitlines()[0])
         return Table(tuple((column[0], column[1]) for column in columns), Counter(rows))
+
+    def scratch_env(self, folder: Path) -> dict[str, str]:
+        """See `Database.scratch_env`."""
+        return {"ORACLE_DB": str(folder / self.path.name)}
 
     def scratch(self, folder: Path, keep: Iterable[tuple[str, str]]) -> DuckDatabase:
         """See `Database.scratch`."""
@@ -208,10 +216,14 @@ class PostgresDatabase:
             )
         return Table(tuple(columns), Counter(rows))
 
+    def scratch_env(self, folder: Path) -> dict[str, str]:
+        """See `Database.scratch_env`."""
+        return self.env | {"ORACLE_DB": f"{self.name}{SCRATCH}"}
+
     def scratch(self, folder: Path, keep: Iterable[tuple[str, str]]) -> PostgresDatabase:
         """See `Database.scratch`."""
         self._hang_up()
-        copy = PostgresDatabase(self.server, f"{self.name}_scratch", template=self.name)
+        copy = PostgresDatabase(self.server, f"{self.name}{SCRATCH}", template=self.name)
         kept = set(keep)
         with copy.session() as execute:
             found = execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,13 +30,13 @@ from sao_events.store.checkpoint import catch_up
 from tests.imported_dbt import said
 from tests.oracle.audit import once_by_dbt, once_by_log, once_by_server
 from tests.oracle.code import Code
-from tests.oracle.database import Database, PostgresDatabase
+from tests.oracle.database import SCRATCH, Database, PostgresDatabase
 from tests.oracle.nest import Nest
 from tests.oracle.process import ServiceProcess
 from tests.oracle.scratch import Dbt, Relation
 from tests.oracle.subject import Subject
 
-REST_LIMIT, STILL, STUCK = 240.0, 0.3, 1.0
+REST_LIMIT, STILL, STUCK = 240.0, 0.15, 0.7
 DAY = 86400.0
 TOKEN = "the-token-of-the-loader-of-the-oracle"
 
@@ -314,7 +315,7 @@ class History:
             self.rest()
             self.job()
         planned = self._released()
-        relations = self.dbt.parse(self.folder / "scratch" / "project", self.subject.files(), self.database)
+        relations = self.dbt.parse(self.folder / "scratch" / "project", self.subject.files(), self._scratch_env())
         self._same_project()
         if renewed := self._unlike(planned, whole):
             self._renew(renewed, relations)
@@ -355,12 +356,10 @@ class History:
 
     def _same_project(self) -> None:
         """What is in force is the project of the folder, read by a dbt of its own."""
-        if self.database.adapter != "duckdb":  # a copy has another name there, and so have its relations
-            return
         from sao_events.dbt import DbtSettings, read_manifest, read_project
 
         folder = self.folder / "scratch" / "project"
-        settings = DbtSettings(folder, folder, env=self.database.env)
+        settings = DbtSettings(folder, folder, env=self._scratch_env())
         found = read_project(
             read_manifest(folder / "target" / "manifest.json"),
             vars=settings.given_vars(),
@@ -369,11 +368,17 @@ class History:
             default=self.config.settings.default_config,
             root=folder,
         )
-        here, there = ({key: _plain(node) for key, node in it.graph.nodes.items()} for it in (self.project, found))
+        named = () if self.database.adapter == "duckdb" else ("relation", "refs")  # parts that name the database
+        here, there = (
+            {key: _plain(node, named) for key, node in it.graph.nodes.items()} for it in (self.project, found)
+        )
         tests, other = ({key: _bare(test) for key, test in it.graph.tests.items()} for it in (self.project, found))
         if here != there or tests != other:
             differing = [name for name in here.keys() | there.keys() if here.get(name) != there.get(name)]
             raise Unsound(f"the project in force is not the one of the folder: {differing}")
+
+    def _scratch_env(self) -> dict[str, str]:
+        return self.database.scratch_env(self.folder / "scratch")
 
     def _compare(self, planned: Plan, relations: dict[str, Relation], whole: bool) -> None:
         graph, decisions = self.project.graph, planned.decisions
@@ -438,12 +443,15 @@ class History:
         return "\n".join(told)
 
 
-def _plain(node: Node) -> Node:
+def _plain(node: Node, without: Collection[str]) -> Node:
     """The node before its identity was looked up, with its parents in an order that does not depend on which of dbt's
-    parsers has read it.
+    parsers has read it, as one of the warehouse and not of its copy. Some parts of its inputs are left out.
     """
     reads = tuple(sorted(node.reads))
-    return replace(node, reads=reads, own=Identity(""), reading=Reading(), compiled=None, again=None, doubt="")
+    relation = node.relation and node.relation.replace(f'{SCRATCH}"."', '"."', 1)
+    parts = {name: part for name, part in node.parts.items() if name not in without}
+    bare = replace(node, reads=reads, relation=relation, parts=parts, compiled=None, again=None, doubt="")
+    return replace(bare, own=Identity(""), reading=Reading())
 
 
 def _bare(test: Test) -> Test:

@@ -39,21 +39,24 @@ class Dbt(ImportedDbt):
             return super()._start()
         return self._nest.start("tests.imported_dbt", [], env=os.environ, folder=ROOT, errors=2)
 
-    def __call__(self, folder: Path, command: Iterable[str], env: Mapping[str, str]) -> int:
-        """Run a command on the project in `folder`; its exit status."""
+    def __call__(
+        self, folder: Path, command: Iterable[str], env: Mapping[str, str], *, parsed: Path | None = None
+    ) -> int:
+        """Run a command on the project in `folder`; its exit status. `parsed`: see `invoke`."""
         where = ["--project-dir", str(folder), "--profiles-dir", str(folder), "--no-partial-parse"]
-        return self.invoke(folder, [*command, *where], env)
+        return self.invoke(folder, [*command, *where], env, parsed=parsed)
 
-    def parse(self, folder: Path, files: Mapping[str, str], database: Database) -> dict[str, Relation]:
-        """The relations of the project that `files` make, in a new folder."""
+    def parse(self, folder: Path, files: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Relation]:
+        """The relations of the project that `files` make, in a new folder. `env` says for which warehouse."""
         fresh(folder, files)
-        code = self(folder, ["parse"], database.env)
+        code = self(folder, ["parse"], env)
         assert code == 0, f"dbt does not accept the project in {folder}:\n{said(folder)}"
         return relations(folder / "target" / "manifest.json")
 
     def build(self, folder: Path, database: Database) -> bool:
-        """Build everything that was parsed in `folder`, without tests. Whether all of it succeeded."""
-        return self(folder, ["build", *WITHOUT_TESTS], database.env) == 0
+        """Build everything that was parsed in `folder` for this warehouse, without tests. Whether all succeeded."""
+        parsed = folder / "target" / "partial_parse.msgpack"
+        return self(folder, ["build", *WITHOUT_TESTS], database.env, parsed=parsed) == 0
 
 
 def relations(manifest: Path) -> dict[str, Relation]:
