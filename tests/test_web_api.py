@@ -233,10 +233,21 @@ def test_lineage_of_a_column_both_ways(client: httpx.Client, service: Service) -
     assert set(described["properties"]) == set(described["required"]) == set(up)
 
 
-@pytest.mark.parametrize(("column", "hint"), [("", "MODEL.COLUMN"), ("revenu.id", "revenue"), ("x" * 5000, "MODEL")])
-def test_lineage_of_no_column_says_what_is_near(client: httpx.Client, service: Service, column: str, hint: str) -> None:
-    assert hint in refused(client, f"/api/lineage?column={column}", 404)
-    assert hint in refused(client, f"/api/lineage?column={column}&downstream=1", 404)
+@pytest.mark.parametrize(
+    ("asked", "status", "hint"),
+    [
+        ("", 400, "MODEL.COLUMN"),
+        ("column=", 400, "MODEL.COLUMN"),
+        ("column=orders.", 400, "MODEL.COLUMN"),
+        ("column=" + "x" * 5000, 400, "MODEL"),
+        ("column=revenu.id", 404, "revenue"),
+    ],
+)
+def test_lineage_of_no_column_says_what_is_near(
+    client: httpx.Client, service: Service, asked: str, status: int, hint: str
+) -> None:
+    assert hint in refused(client, f"/api/lineage?{asked}", status)
+    assert hint in refused(client, f"/api/lineage?{asked}&downstream=1", status)
 
 
 # Events

@@ -137,11 +137,13 @@ class Api:
 
     def lineage(self, request: Request) -> Response:
         """Which columns `column` is made of, or with `downstream` which are made of it."""
-        downstream = request.query_params.get("downstream") in {"1", "true"}
+        asked, downstream = request.query_params.get("column", ""), request.query_params.get("downstream")
         with self.backend.view() as view:
             project = _project(view)
+        if not all(asked.rpartition(".")[::2]):
+            raise Problem(400, "no column is asked for", hint="ask with column=MODEL.COLUMN: column=orders.amount")
         try:
-            return answer(lineage_of(project, request.query_params.get("column", ""), downstream=downstream))
+            return answer(lineage_of(project, asked, downstream=downstream in {"1", "true"}))
         except UsageError as error:
             raise Problem(404, error.message, hint=error.hint) from None
 
