@@ -25,6 +25,7 @@ from sao_events.dbt.command import (
     list_arguments,
     parse_arguments,
     parse_folder,
+    parsed,
     plain,
     prepare,
     reuse_parse,
@@ -62,13 +63,15 @@ class ColdBuilder(DbtBuilder):
     def load(self, default: Mapping[str, Any] | None = None) -> Loaded:
         self.settings.check()
         with self._parsing:
-            bring_parse(self.settings)
+            seen = bring_parse(self.settings)
             code, events, output = self._ask(parse_arguments(self.settings))
             manifest = parse_folder(self.settings) / "target" / MANIFEST
             if code or not manifest.exists():
                 raise parse_error(self.settings, said_by(events, output) or f"dbt parse ended with status {code}")
             keep_parse(self.settings)
-            return read_parsed(self.settings, manifest, default)
+            loaded = read_parsed(self.settings, manifest, default)
+            parsed(self.settings, loaded.project, seen)
+            return loaded
 
     def select(self, text: str, exclude: str | None = None) -> tuple[str, ...]:
         self.settings.check()

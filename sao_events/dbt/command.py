@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 from sao_events.dbt.settings import DbtSettings
 from sao_events.ports import Piece
+from sao_events.project import Project
 
 RESULTS = "run_results.json"
 MANIFEST = "manifest.json"
 PARTIAL = "partial_parse.msgpack"
+SNAPSHOTS = "snapshots.json"  # digests of the YAML that the snapshots of the last parse are in
+YAML = (".yml", ".yaml")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 # dbt's own selectors take time in proportion to their number times that of the nodes; this one does not.
@@ -116,11 +120,23 @@ def reuse_parse(settings: DbtSettings, folder: Path) -> None:
         shutil.copyfile(parse_folder(settings) / PARTIAL, folder / "target" / PARTIAL)
 
 
-def bring_parse(settings: DbtSettings) -> None:
+def bring_parse(settings: DbtSettings) -> dict[str, str]:
     """Take what was parsed last in another folder, the checkout of another commit, for this one. dbt keeps in it where
     seeds are, and some adapters read them from there; checkouts come and go, and their paths have one length.
+
+    It is dropped where the YAML of a snapshot has changed. Once a macro was edited that a model uses, dbt keeps the
+    snapshot of that model as it was, or finds it twice, whatever its YAML says (dbt-core 1.11). Returns the digests of
+    these files, for `parsed`.
     """
     kept, root = parse_folder(settings), str(settings.project_dir.absolute())
+    try:
+        noted: dict[str, str] = json.loads((kept / SNAPSHOTS).read_bytes())
+    except (OSError, ValueError):
+        noted = {"": "what was parsed says nothing of them"}
+    seen = {path: _digest(settings.project_dir / path) for path in noted}
+    if seen != noted:
+        for file in (kept / "target" / PARTIAL, kept / PARTIAL):
+            file.unlink(missing_ok=True)
     note = kept / "root"
     before = note.read_text(encoding="utf-8") if note.is_file() else root
     for file in (kept / "target" / PARTIAL, kept / PARTIAL) if before != root else ():
@@ -131,6 +147,21 @@ def bring_parse(settings: DbtSettings) -> None:
                 file.unlink()
     kept.mkdir(parents=True, exist_ok=True)
     _replace(note, root.encode())
+    return seen
+
+
+def parsed(settings: DbtSettings, project: Project, seen: Mapping[str, str]) -> None:
+    """Note which files the snapshots of `project`, which was just parsed, are in. `seen`: what they held before."""
+    paths = {node.path for node in project.graph.nodes.values() if node.kind == "snapshot" and node.path}
+    found = {path: seen.get(path) or _digest(settings.project_dir / path) for path in paths if path.endswith(YAML)}
+    _replace(parse_folder(settings) / SNAPSHOTS, json.dumps(found, sort_keys=True).encode())
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _replace(file: Path, content: bytes) -> None:

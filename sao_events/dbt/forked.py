@@ -24,6 +24,7 @@ from sao_events.dbt.command import (
     list_arguments,
     parse_arguments,
     parse_folder,
+    parsed,
     piece_folder,
     prepare,
     render_arguments,
@@ -152,12 +153,13 @@ class WarmBuilder(DbtBuilder):
     def load(self, default: Mapping[str, Any] | None = None) -> Loaded:
         self.settings.check()
         with self._loading:
-            bring_parse(self.settings)
+            seen = bring_parse(self.settings)
             answer = self._ask("parse", parse_arguments(self.settings))
             if not answer["ok"]:
                 raise parse_error(self.settings, answer["said"])
             manifest = parse_folder(self.settings) / "target" / MANIFEST
             loaded = read_parsed(self.settings, manifest, default)
+            parsed(self.settings, loaded.project, seen)
             self._files = {path: _stamp(path) for path in _read_at_build(self.settings.project_dir, loaded.project)}
             self._loaded, self._default = loaded, default
             return loaded

@@ -269,7 +269,7 @@ class History:
             elif quiet > STILL:
                 self.counts.rests += 1
                 return planned
-            time.sleep(0.03)
+            time.sleep(0.05)
         raise Unsound(f"the service does not come to rest: {self._state(planned)}")
 
     def _plan(self) -> Plan:
@@ -293,7 +293,7 @@ class History:
         while not self.process.still(self.store.last()):  # what was saved is an event, and an event asks for a look
             assert time.monotonic() < deadline, "the project is not looked up"
             self.up()
-            time.sleep(0.03)
+            time.sleep(0.05)
         while True:
             catch_up(self.store, self.world)
             if self.world.project and self.world.commit == self.code.commit:

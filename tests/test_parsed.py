@@ -1,0 +1,115 @@
+"""What is kept of a parse of dbt's for the next, and when it is not to be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from sao_events.dbt import DbtSettings, open_builder
+from sao_events.dbt.command import PARTIAL, bring_parse, parse_folder, parsed
+from sao_events.graph import Graph
+from sao_events.lineage import Code
+from sao_events.nodes import Node
+from sao_events.project import Project
+from tests.dbt_projects import write_project
+from tests.nightly import by_night
+
+IN_YAML, IN_SQL = "snapshots/kept.yml", "snapshots/also.sql"
+SNAPSHOT = """
+    snapshots:
+      - {{name: kept, relation: ref('{of}'), config: {{strategy: check, unique_key: id, check_cols: all}}}}
+    """
+
+
+class Place:
+    """A project of two snapshots that was parsed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = DbtSettings(folder / "project", folder / "state")
+        self.kept = parse_folder(self.settings) / "target" / PARTIAL
+        for path in (IN_YAML, IN_SQL):
+            self.write(path, "as it was")
+        snapshots = [
+            Node(f"snapshot.p.{path}", path, "snapshot", (), Code(path), path=path) for path in (IN_YAML, IN_SQL)
+        ]
+        self.project = Project(Graph(snapshots, [], []), "p", "duckdb")
+        self.parse()
+
+    def write(self, path: str, text: str) -> None:
+        file = self.settings.project_dir / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def parse(self) -> bool:
+        """As a builder does; whether what was kept is there for it."""
+        seen = bring_parse(self.settings)
+        there = self.kept.exists()
+        self.kept.parent.mkdir(parents=True, exist_ok=True)
+        self.kept.write_bytes(b"parsed")
+        parsed(self.settings, self.project, seen)
+        return there
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_what_was_parsed_is_kept_while_the_yaml_of_snapshots_stays(place: Place) -> None:
+    assert place.parse()
+    place.write(IN_SQL, "edited")
+    place.write("models/a.yml", "new")
+    assert place.parse()
+
+
+@pytest.mark.parametrize("text", ["edited", None])
+def test_it_is_dropped_when_the_yaml_of_a_snapshot_changes_or_goes(place: Place, text: str | None) -> None:
+    if text is None:
+        (place.settings.project_dir / IN_YAML).unlink()
+    else:
+        place.write(IN_YAML, text)
+    assert not place.parse()
+    assert place.parse()
+
+
+def test_a_parse_that_nothing_was_read_of_is_not_the_one_that_is_noted(place: Place) -> None:
+    place.write(IN_YAML, "edited")
+    bring_parse(place.settings)
+    place.kept.write_bytes(b"parsed, and refused")
+    assert not place.parse()
+
+
+def test_what_an_earlier_release_has_kept_is_dropped_once(place: Place) -> None:
+    (parse_folder(place.settings) / "snapshots.json").unlink()
+    assert not place.parse()
+    assert place.parse()
+
+
+@by_night
+@pytest.mark.dbt
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["warm", "subprocess"])
+def test_a_snapshot_reads_what_its_yaml_says_after_a_macro_was_edited(
+    tmp_path: Path, runner: Literal["warm", "subprocess"]
+) -> None:
+    pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
+    files = {
+        "macros/it.sql": "{% macro it() %}1{% endmacro %}",
+        "models/one.sql": "select {{ it() }} as id",
+        "models/other.sql": "select 2 as id",
+        IN_YAML: SNAPSHOT.format(of="one"),
+    }
+    root = write_project(tmp_path / "project", files)
+    builder = open_builder(DbtSettings(root, tmp_path / "state", runner=runner))
+    try:
+        assert builder.load().project.graph.nodes["snapshot.tiny.kept"].reads == ("model.tiny.one",)
+        write_project(root, files | {"macros/it.sql": "{% macro it() %}7{% endmacro %}"})
+        builder.load()
+        write_project(root, files | {IN_YAML: SNAPSHOT.format(of="other")})
+        assert builder.load().project.graph.nodes["snapshot.tiny.kept"].reads == ("model.tiny.other",)
+        (root / IN_YAML).unlink()
+        assert "snapshot.tiny.kept" not in builder.load().project.graph.nodes
+    finally:
+        builder.close()
