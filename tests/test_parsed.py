@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +75,35 @@ def test_it_is_dropped_when_the_yaml_of_a_snapshot_changes_or_goes(place: Place,
     assert place.parse()
 
 
+def test_it_is_dropped_when_code_is_new_that_yaml_has_named_before(place: Place) -> None:
+    place.write("models/some.yml", "models: [{name: late}]")
+    place.write("dbt_packages/other/models/never.sql", "select 1")
+    place.write("models/plain.sql", "select 1")  # no YAML names it
+    assert place.parse()
+    place.write("models/late.sql", "select 1")
+    assert not place.parse()
+    assert place.parse()
+    place.write("models/late.sql", "select 2")
+    assert place.parse()
+
+
+@by_night
+def test_a_model_that_comes_after_its_yaml_has_what_that_says(tmp_path: Path) -> None:
+    late = """
+        models:
+          - name: late
+            config: {materialized: table}
+            columns: [{name: id, data_tests: [not_null]}]
+        """
+    root = write_project(tmp_path / "project", {"models/some.yml": late, "models/one.sql": "select 1 as id"})
+    with closing(open_builder(DbtSettings(root, tmp_path / "state"))) as builder:
+        assert len(builder.load().project.graph.nodes) == 1
+        (root / "models/late.sql").write_text("select 1 as id")
+        graph = builder.load().project.graph
+    assert {node.name: node.kind for node in graph.nodes.values()} == {"one": "view", "late": "table"}
+    assert len(graph.tests) == 1
+
+
 def test_a_parse_that_nothing_was_read_of_is_not_the_one_that_is_noted(place: Place) -> None:
     place.write(IN_YAML, "edited")
     bring_parse(place.settings)
@@ -82,7 +112,7 @@ def test_a_parse_that_nothing_was_read_of_is_not_the_one_that_is_noted(place: Pl
 
 
 def test_what_an_earlier_release_has_kept_is_dropped_once(place: Place) -> None:
-    (parse_folder(place.settings) / "snapshots.json").unlink()
+    (parse_folder(place.settings) / "noted.json").unlink()
     assert not place.parse()
     assert place.parse()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from sao_events.dbt.settings import DbtSettings
@@ -18,12 +20,21 @@ from sao_events.project import Project
 RESULTS = "run_results.json"
 MANIFEST = "manifest.json"
 PARTIAL = "partial_parse.msgpack"
-SNAPSHOTS = "snapshots.json"  # digests of the YAML that the snapshots of the last parse are in
+NOTED = "noted.json"  # of the last parse: digests of the YAML that snapshots are in, and the files of code there were
+CODE = (".sql", ".py", ".csv")
+FOREIGN = frozenset({"target", "logs", "dbt_packages", "node_modules", "__pycache__"})  # folders of others
 YAML = (".yml", ".yaml")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 # dbt's own selectors take time in proportion to their number times that of the nodes; this one does not.
 _SELECT = ("--select", "result:error", "--indirect-selection", "empty")
+
+
+class Seen(NamedTuple):
+    """What there was before a parse: digests of the YAML that snapshots were in, and the files of code."""
+
+    snapshots: dict[str, str]
+    code: frozenset[str]
 
 
 def plain(text: str) -> str:
@@ -120,21 +131,23 @@ def reuse_parse(settings: DbtSettings, folder: Path) -> None:
         shutil.copyfile(parse_folder(settings) / PARTIAL, folder / "target" / PARTIAL)
 
 
-def bring_parse(settings: DbtSettings) -> dict[str, str]:
+def bring_parse(settings: DbtSettings) -> Seen:
     """Take what was parsed last in another folder, the checkout of another commit, for this one. dbt keeps in it where
     seeds are, and some adapters read them from there; checkouts come and go, and their paths have one length.
 
-    It is dropped where the YAML of a snapshot has changed. Once a macro was edited that a model uses, dbt keeps the
-    snapshot of that model as it was, or finds it twice, whatever its YAML says (dbt-core 1.11). Returns the digests of
-    these files, for `parsed`.
+    It is dropped where dbt's partial parsing (dbt-core 1.11) does not read what it says. Once a macro was edited that
+    a model uses, dbt keeps the snapshot of that model as it was, or finds it twice, whatever its YAML says: so where
+    the YAML of a snapshot has changed. To a model that is new dbt adds nothing of what YAML has said before of it: so
+    where YAML names one. Returns what was seen, for `parsed`.
     """
     kept, root = parse_folder(settings), str(settings.project_dir.absolute())
     try:
-        noted: dict[str, str] = json.loads((kept / SNAPSHOTS).read_bytes())
-    except (OSError, ValueError):
-        noted = {"": "what was parsed says nothing of them"}
-    seen = {path: _digest(settings.project_dir / path) for path in noted}
-    if seen != noted:
+        noted = json.loads((kept / NOTED).read_bytes())
+        snapshots, files = noted["snapshots"], frozenset(noted["files"])
+    except (OSError, ValueError, TypeError, KeyError):
+        snapshots, files = {"": "what was parsed says nothing of them"}, frozenset()
+    seen = Seen({path: _digest(settings.project_dir / path) for path in snapshots}, _code(settings.project_dir))
+    if seen.snapshots != snapshots or _named(settings.project_dir, {Path(path).stem for path in seen.code - files}):
         for file in (kept / "target" / PARTIAL, kept / PARTIAL):
             file.unlink(missing_ok=True)
     note = kept / "root"
@@ -150,11 +163,35 @@ def bring_parse(settings: DbtSettings) -> dict[str, str]:
     return seen
 
 
-def parsed(settings: DbtSettings, project: Project, seen: Mapping[str, str]) -> None:
-    """Note which files the snapshots of `project`, which was just parsed, are in. `seen`: what they held before."""
+def parsed(settings: DbtSettings, project: Project, seen: Seen) -> None:
+    """Note which files the snapshots of `project`, which was just parsed, are in, and which files of code there were.
+    `seen`: what there was before.
+    """
     paths = {node.path for node in project.graph.nodes.values() if node.kind == "snapshot" and node.path}
-    found = {path: seen.get(path) or _digest(settings.project_dir / path) for path in paths if path.endswith(YAML)}
-    _replace(parse_folder(settings) / SNAPSHOTS, json.dumps(found, sort_keys=True).encode())
+    in_yaml = [path for path in paths if path.endswith(YAML)]
+    found = {path: seen.snapshots.get(path) or _digest(settings.project_dir / path) for path in in_yaml}
+    noted = {"snapshots": found, "files": sorted(seen.code)}
+    _replace(parse_folder(settings) / NOTED, json.dumps(noted, sort_keys=True).encode())
+
+
+def _code(root: Path) -> frozenset[str]:
+    """The files that may be models, seeds or snapshots, by their paths in the project."""
+    return frozenset(path for path in _files(root) if path.endswith(CODE))
+
+
+def _named(root: Path, names: set[str]) -> bool:
+    """Whether any YAML of the project has one of `names` in it."""
+    sought = [name.encode() for name in names]
+    texts = ((root / path).read_bytes() for path in _files(root) if path.endswith(YAML)) if sought else ()
+    with contextlib.suppress(OSError):
+        return any(name in text for text in texts for name in sought)
+    return True
+
+
+def _files(root: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in FOREIGN and not name.startswith(".")]
+        yield from (os.path.relpath(os.path.join(folder, name), root) for name in names)  # noqa: PTH118 - of thousands
 
 
 def _digest(file: Path) -> str:
