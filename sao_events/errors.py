@@ -27,6 +27,10 @@ class UsageError(SaoError):
     exit_code = 2
 
 
+class NotThere(UsageError):
+    """What is asked for by a name that nothing has, or not what has it (HTTP 404)."""
+
+
 class ConfigError(SaoError):
     """A configuration or scenario file is wrong; the message names file and line."""
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler, Send
 
 from sao_events.compact import encoder
-from sao_events.errors import SaoError, StoreError, UsageError
+from sao_events.errors import NotThere, SaoError, StoreError, UsageError
 from sao_events.events import Recorded
 from sao_events.inputs.strict import Refused, UnknownForm
 
@@ -20,6 +20,7 @@ LOG = logging.getLogger("sao_events.web")
 Headers = Mapping[str, str]
 _encode = encoder(ensure_ascii=False)
 _JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_STATUS: dict[type[SaoError], int] = {NotThere: 404, UnknownForm: 415, Refused: 422}
 _HINTS = {
     404: "see /api/openapi.json for what there is",
     405: "see the header Allow",
@@ -73,7 +74,7 @@ def explained(request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
         return problem(error.status, error.message, error.hint, error.headers)
     if isinstance(error, UsageError):
-        status = 415 if isinstance(error, UnknownForm) else 422 if isinstance(error, Refused) else 400
+        status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400)
         return problem(status, error.message, error.hint)
     LOG.error("%s %r: %s", request.method, _without_token(request.scope["path"]), error)
     what = "the event log cannot be used now" if isinstance(error, StoreError) else "the service cannot answer this now"

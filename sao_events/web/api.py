@@ -13,7 +13,6 @@ from sao_events import report
 from sao_events.column_name import lineage_of
 from sao_events.decide import Action
 from sao_events.deliveries import delivery_object, unmatched
-from sao_events.errors import UsageError
 from sao_events.events import EVENTS, Recorded, subject
 from sao_events.ports import VERDICTS
 from sao_events.project import Project
@@ -137,15 +136,10 @@ class Api:
 
     def lineage(self, request: Request) -> Response:
         """Which columns `column` is made of, or with `downstream` which are made of it."""
-        asked, downstream = request.query_params.get("column", ""), request.query_params.get("downstream")
+        downstream = request.query_params.get("downstream") in {"1", "true"}
         with self.backend.view() as view:
             project = _project(view)
-        if not all(asked.rpartition(".")[::2]):
-            raise Problem(400, "no column is asked for", hint="ask with column=MODEL.COLUMN: column=orders.amount")
-        try:
-            return answer(lineage_of(project, asked, downstream=downstream in {"1", "true"}))
-        except UsageError as error:
-            raise Problem(404, error.message, hint=error.hint) from None
+        return answer(lineage_of(project, request.query_params.get("column", ""), downstream=downstream))
 
     def openapi(self, request: Request) -> Response:
         """The description of all this."""
