@@ -21,28 +21,25 @@ _TOO_LARGE = b"\r\n".join(
 )
 
 
-class Together(asyncio.Transport):
-    """A transport that sends the head of an answer with what follows it, by one call of the system instead of two."""
+class Together:
+    """A transport that sends the head of an answer with what follows it, by one call of the system instead of two. In
+    all else it is the one that it is given.
+    """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__()
         self._transport, self._head = transport, b""
-        self._send = transport.write
-        self.is_closing = transport.is_closing  # type: ignore[method-assign]
-        self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
-        self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
-        self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
-        self.set_protocol = transport.set_protocol  # type: ignore[method-assign]
-        self.abort = transport.abort  # type: ignore[method-assign]
 
-    def write(self, data: Any) -> None:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
         """Send `data`, or keep it until the next call where it is the head of an answer."""
         if self._head:
             data, self._head = self._head + data, b""
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):  # 100: the sender is to go on
             self._head = data
             return
-        self._send(data)
+        self._transport.write(data)
 
     def flush(self) -> None:
         """Send the head that nothing follows."""
@@ -71,7 +68,7 @@ def http_protocol() -> Any:
         _looked = 0.0
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(Together(cast(asyncio.Transport, transport)))
+            super().connection_made(cast(asyncio.Transport, Together(cast(asyncio.Transport, transport))))
             self._since = self.loop.time()
 
         def data_received(self, data: bytes) -> None:
