@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from sao_events.project import IGNORED_FOLDERS
+
 PACKAGES = "dbt_packages"
 MOST = 10_000  # folders that are looked at: a link may lead anywhere
-IGNORED_FOLDERS = frozenset({"target", "logs", PACKAGES, ".git", ".sao", ".venv", "__pycache__", "node_modules"})
 SUFFIXES = frozenset({".sql", ".yml", ".yaml", ".py", ".csv", ".md"})
 
 

@@ -15,6 +15,9 @@ from sao_events.nodes import Node, Source, Test
 from sao_events.policy import Policy
 from sao_events.windows import calendar_from_json, calendar_to_json
 
+# Folders in one that hold what dbt, git, Python or we have made.
+IGNORED_FOLDERS = frozenset({"target", "logs", "dbt_packages", ".git", ".sao", ".venv", "__pycache__", "node_modules"})
+
 
 @dataclass(frozen=True, slots=True)
 class Project:

@@ -22,9 +22,10 @@ from watchdog.observers.polling import PollingObserver
 from sao_events import events as e
 from sao_events.config import Config
 from sao_events.errors import SaoError
-from sao_events.files import IGNORED_FOLDERS, matters
+from sao_events.files import matters
 from sao_events.follow import Follow
 from sao_events.ports import Draft
+from sao_events.project import IGNORED_FOLDERS
 from sao_events.screen import watch_live
 from sao_events.service import Service
 

@@ -8,21 +8,20 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from sao_events.dbt.settings import DbtSettings
 from sao_events.ports import Piece
-from sao_events.project import Project
+from sao_events.project import IGNORED_FOLDERS, Project
 
 RESULTS = "run_results.json"
 MANIFEST = "manifest.json"
 PARTIAL = "partial_parse.msgpack"
 NOTED = "noted.json"  # of the last parse: digests of the YAML that snapshots are in, and the files of code there were
 CODE = (".sql", ".py", ".csv")
-FOREIGN = frozenset({"target", "logs", "dbt_packages", "node_modules", "__pycache__"})  # folders of others
 YAML = (".yml", ".yaml")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -141,13 +140,9 @@ def bring_parse(settings: DbtSettings) -> Seen:
     where YAML names one. Returns what was seen, for `parsed`.
     """
     kept, root = parse_folder(settings), str(settings.project_dir.absolute())
-    try:
-        noted = json.loads((kept / NOTED).read_bytes())
-        snapshots, files = noted["snapshots"], frozenset(noted["files"])
-    except (OSError, ValueError, TypeError, KeyError):
-        snapshots, files = {"": "what was parsed says nothing of them"}, frozenset()
-    seen = Seen({path: _digest(settings.project_dir / path) for path in snapshots}, _code(settings.project_dir))
-    if seen.snapshots != snapshots or _named(settings.project_dir, {Path(path).stem for path in seen.code - files}):
+    noted, folder = _noted(kept / NOTED), settings.project_dir
+    seen = Seen({path: _digest(folder / path) for path in (noted.snapshots if noted else ())}, _code(folder))
+    if noted is None or seen.snapshots != noted.snapshots or _named(folder, seen.code - noted.code):
         for file in (kept / "target" / PARTIAL, kept / PARTIAL):
             file.unlink(missing_ok=True)
     note = kept / "root"
@@ -174,24 +169,34 @@ def parsed(settings: DbtSettings, project: Project, seen: Seen) -> None:
     _replace(parse_folder(settings) / NOTED, json.dumps(noted, sort_keys=True).encode())
 
 
+def _noted(file: Path) -> Seen | None:
+    """What there was before the last parse; None where that is not known."""
+    try:
+        noted = json.loads(file.read_bytes())
+        return Seen(noted["snapshots"], frozenset(noted["files"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def _code(root: Path) -> frozenset[str]:
     """The files that may be models, seeds or snapshots, by their paths in the project."""
-    return frozenset(path for path in _files(root) if path.endswith(CODE))
+    return frozenset(str(path.relative_to(root)) for path in _files(root, CODE))
 
 
-def _named(root: Path, names: set[str]) -> bool:
-    """Whether any YAML of the project has one of `names` in it."""
-    sought = [name.encode() for name in names]
-    texts = ((root / path).read_bytes() for path in _files(root) if path.endswith(YAML)) if sought else ()
-    with contextlib.suppress(OSError):
-        return any(name in text for text in texts for name in sought)
-    return True
+def _named(root: Path, files: Collection[str]) -> bool:
+    """Whether any YAML of the project has the name of one of `files` in it."""
+    sought = {Path(file).stem.encode() for file in files}
+    try:
+        texts = (path.read_bytes() for path in _files(root, YAML)) if sought else ()
+        return any(any(name in text for name in sought) for text in texts)
+    except OSError:
+        return True
 
 
-def _files(root: Path) -> Iterator[str]:
+def _files(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in FOREIGN and not name.startswith(".")]
-        yield from (os.path.relpath(os.path.join(folder, name), root) for name in names)  # noqa: PTH118 - of thousands
+        folders[:] = [name for name in folders if name not in IGNORED_FOLDERS and not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if name.endswith(suffixes))
 
 
 def _digest(file: Path) -> str:
