@@ -45,6 +45,7 @@ SOURCES = """
         tables:
           - name: queried
             config:
+              freshness: {warn_after: {count: 1, period: day}}
               loaded_at_query: >
                 {% set at = until('2026-01-03') %}select timestamp '{{ at }}' where '{{ this }}' like '%queried%'
           - name: wrong
@@ -192,23 +193,12 @@ def test_without_a_connection_each_answer_says_why(asked: Asked) -> None:
 
 
 def test_dbt_as_a_process_of_its_own_answers_the_same(tmp_path: Path) -> None:
-    source = """
-    sources:
-      - name: raw
-        schema: raw
-        tables:
-          - name: queried
-            config:
-              freshness: {warn_after: {count: 1, period: day}}
-              loaded_at_query: "select timestamp '2026-01-03 12:00:00' where '{{ this }}' like '%queried%'"
-          - name: nothing
-    """
-    root = write_project(tmp_path / "project", {"models/sources.yml": source, "models/one.sql": "select 1 as id"})
+    root = write_project(tmp_path / "project", MODELS)
     values = """select 1 as a, cast('12.50' as decimal(9, 2)) as b, cast('7' as decimal(9, 2)) as c, '0012 "{{ é' as d,
         true as e, cast(null as integer) as f, timestamp '2026-01-01 12:00:00.5' as g, date '2026-01-02' as h,
         cast('2026-01-01 12:00:00+02' as timestamp with time zone) as i, 0.5 as j,
         170141183460469231731687303715884105727 as k"""
-    asked = [values, f"{LOADED_AT}source.tiny.raw.queried", f"{LOADED_AT}source.tiny.raw.nothing"]
+    asked = [values, f"{LOADED_AT}source.tiny.raw.queried", f"{LOADED_AT}source.tiny.raw.changed"]
     with closing(open_builder(DbtSettings(root, tmp_path / "state", runner="subprocess"))) as builder:
         good, loaded, left_out = builder.ask(asked, 30.0, 3)
         [refused] = builder.change(["create table left_over (id int)"], 30.0)

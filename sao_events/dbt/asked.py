@@ -139,7 +139,7 @@ def _loaded_at(adapter: Any, sources: _Sources, source: str) -> dict[str, Any]:
     try:
         if sql := sources.sql(source):
             return _answer(adapter, sql, 1, False)
-        return {"columns": ["loaded_at"], "rows": [[_plain(sources.changed(adapter, source))]]}
+        return {"columns": ["loaded_at"], "rows": [[answered(sources.changed(adapter, source))]]}
     except Exception as error:  # noqa: BLE001 (whatever an adapter's driver or a macro raises)
         return {"error": _words(error)}
 
@@ -162,12 +162,12 @@ def _answer(adapter: Any, sql: str, most: int, keep: bool) -> dict[str, Any]:
         else:
             _, table = adapter.execute(sql, auto_begin=False, fetch=True, limit=most)
             columns, rows = list(table.column_names), list(table.rows)
-        return {"columns": columns, "rows": [[_plain(value) for value in row] for row in rows]}
+        return {"columns": columns, "rows": [[answered(value) for value in row] for row in rows]}
     except Exception as error:  # noqa: BLE001 (whatever an adapter's driver raises)
         return {"error": _words(error)}
 
 
-def _plain(value: Any) -> Any:
+def answered(value: Any) -> Any:
     """The value as JSON has it; the port says how."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

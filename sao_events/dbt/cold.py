@@ -119,23 +119,19 @@ class ColdBuilder(DbtBuilder):
     def _answers(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
         """By one process; where it fails, by one for each statement, since one that is wrong fails all."""
         arguments = inline_arguments(self.settings, self._asked_in(), inline.query(statements, most))
-        said = self._told(arguments, seconds * len(statements))
-        if isinstance(said, str):
-            alone = [Answer(error=said)]
-        else:
-            code, events, output = said
-            found = None if code else inline.read(events, len(statements))
-            alone = found or [Answer(error=plain(said_by(events, output)) or "dbt did not answer")]
-            if found is not None:
-                return found
-        return alone if len(statements) == 1 else [self._answers([sql], seconds, most)[0] for sql in statements]
+        events, said = self._told(arguments, seconds * len(statements))
+        if (found := inline.read(events, len(statements))) is not None:
+            return found
+        if len(statements) > 1:
+            return [self._answers([sql], seconds, most)[0] for sql in statements]
+        return [Answer(error=plain(said) or "dbt did not answer")]
 
     def _loaded_at(self, sources: Sequence[str], seconds: float) -> list[Answer]:
         folder = self._asked_in()
         output = folder / "target" / "sources.json"
         output.unlink(missing_ok=True)
-        said = self._told(freshness_arguments(self.settings, folder, sources, output), seconds * len(sources))
-        return inline.read_freshness(output, sources, said if isinstance(said, str) else said_by(*said[1:]))
+        _, said = self._told(freshness_arguments(self.settings, folder, sources, output), seconds * len(sources))
+        return inline.read_freshness(output, sources, said)
 
     def _asked_in(self) -> Path:
         folder = asked_folder(self.settings)
@@ -143,14 +139,17 @@ class ColdBuilder(DbtBuilder):
         reuse_parse(self.settings, folder)
         return folder
 
-    def _told(self, arguments: list[str], seconds: float) -> tuple[int, list[dict[str, Any]], str] | str:
-        """What dbt said, or why it said nothing. `seconds` are the warehouse's: dbt needs some to start."""
+    def _told(self, arguments: list[str], seconds: float) -> tuple[list[dict[str, Any]], str]:
+        """The events of a dbt that did what it was to do, and what is said where it did not. `seconds` are the
+        warehouse's: dbt needs some to start.
+        """
         try:
-            return self._ask(arguments, seconds + START)
+            code, events, output = self._ask(arguments, seconds + START)
         except SaoError as error:
-            return str(error)
+            return [], str(error)
         except OSError as error:
-            return f"dbt cannot be started: {error.strerror}"
+            return [], f"dbt cannot be started: {error.strerror}"
+        return [] if code else events, said_by(events, output)
 
     def close(self) -> None:
         with self.lock:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from sao_events.dbt.asked import answered
 from sao_events.ports import Answer
 
 MARK = "sao-events:answers "
@@ -93,20 +94,18 @@ def _loaded(result: Mapping[str, Any]) -> Answer:
     at = result.get("max_loaded_at")
     if at is None:
         return Answer(error=str(result.get("error") or "dbt does not know when it was loaded"))
-    return Answer(("loaded_at",), ((_plain({"as": "instant", "value": str(at).replace("Z", "+00:00")}),),))
+    return Answer(("loaded_at",), ((answered(datetime.fromisoformat(at)),),))
 
 
 def _row(told: Iterable[Mapping[str, Any]]) -> tuple[Any, ...]:
-    return tuple(map(_plain, told))
+    return tuple(map(_value, told))
 
 
-def _plain(told: Mapping[str, Any]) -> Any:
+def _value(told: Mapping[str, Any]) -> Any:
     """The value as `ports.Answer` has it."""
     value = told["value"]
     if told["as"] == "number":
-        number = Decimal(value)
-        return int(number) if number == number.to_integral_value() else float(number)
+        return answered(Decimal(value))
     if told["as"] == "instant" and len(value) > len("2026-01-31"):
-        at = datetime.fromisoformat(value)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+        return answered(datetime.fromisoformat(value))
     return value
