@@ -60,11 +60,7 @@ def _plain(value: Any) -> Any:
 def _given(value: Any) -> dict[str, Any]:
     names, defaults, values = _fields(value.__class__)
     told = zip(names, values(value), defaults, strict=True)
-    return {
-        name: found if found.__class__ in _PLAIN else _plain(found)
-        for name, found, default in told
-        if found is not default and found != default
-    }
+    return {name: _plain(found) for name, found, default in told if found is not default and found != default}
 
 
 @cache  # one for each type of event

@@ -197,7 +197,7 @@ def _ending() -> Iterator[None]:
         yield
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 (whatever happens)
         traceback.print_exc()
         code = 1
     finally:

@@ -16,8 +16,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from tests.oracle.nest import Forked, Nest, branch
@@ -49,31 +51,25 @@ class Asked(threading.Event):
         super().clear()
 
 
-class Hatched:
-    """What the service's side of the warm dbt knows as `subprocess`: it starts it from the nest, unless somebody has
-    killed that.
+def hatched(
+    nest: Nest, command: list[str], *, cwd: Any, env: Any, stderr: Any, pass_fds: Any, **options: Any
+) -> Forked | subprocess.Popen[Any]:
+    """As `subprocess.Popen` for the service's side of the warm dbt: it comes from the nest, unless somebody has killed
+    that.
     """
-
-    PIPE = subprocess.PIPE
-
-    def __init__(self, nest: Nest) -> None:
-        self.nest = nest
-
-    def Popen(self, command: list[str], *, cwd: Any, env: Any, stderr: Any, pass_fds: Any, **options: Any) -> Any:  # noqa: N802
-        """As `subprocess.Popen`."""
-        try:
-            return self.nest.start(
-                "sao_events.dbt.warm",
-                command[-1:],
-                env=env,
-                folder=cwd or Path.cwd(),
-                errors=stderr.fileno(),
-                kept=pass_fds,
-                session=True,
-                text=False,
-            )
-        except OSError:
-            return subprocess.Popen(command, cwd=cwd, env=env, stderr=stderr, pass_fds=pass_fds, **options)
+    try:
+        return nest.start(
+            "sao_events.dbt.warm",
+            command[-1:],
+            env=env,
+            folder=cwd or Path.cwd(),
+            errors=stderr.fileno(),
+            kept=pass_fds,
+            session=True,
+            text=False,
+        )
+    except OSError:
+        return subprocess.Popen(command, cwd=cwd, env=env, stderr=stderr, pass_fds=pass_fds, **options)
 
 
 def main() -> None:
@@ -81,7 +77,7 @@ def main() -> None:
     nest = branch()
     from sao_events.dbt import forked
 
-    forked.__dict__["subprocess"] = Hatched(nest)
+    forked.__dict__["subprocess"] = SimpleNamespace(PIPE=subprocess.PIPE, Popen=partial(hatched, nest))
     if len(sys.argv) > 3:
         from sao_events import cli
 
