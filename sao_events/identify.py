@@ -14,7 +14,7 @@ from itertools import chain
 from sao_events.apart import by_column, taken_apart
 from sao_events.errors import DbtError
 from sao_events.graph import Graph
-from sao_events.identity import Known, Rendered, Same, keys, recorded, settled, text_digest
+from sao_events.identity import Known, Rendered, Same, keys, recorded, rendered_again, settled, text_digest
 from sao_events.lineage import Code
 from sao_events.nodes import Node, Test
 from sao_events.ports import Store
@@ -23,6 +23,7 @@ from sao_events.sqltext import same_sql
 
 LOG = logging.getLogger("sao_events")
 RULES = "rules 2"  # to be counted up when other templates may be compiled, or more is kept, so that they are
+ALL = 2**31  # states
 UNSEEN = "dbt has not compiled it"
 Render = Callable[[Collection[str], Collection[str]], Mapping[str, Rendered]]
 
@@ -62,7 +63,10 @@ def _looked_up(
     same = _same(store, texts, project.adapter)
     for name in lacking:
         state = recorded(name, inputs[name], found.get(name), wanted[name], compiled.get(name))
-        found[name] = settled(state, before[name], same) if name in before else state
+        if name in before:
+            found[name] = settled(state, before[name], same)
+        else:
+            found[name] = rendered_again(state, found[name], store.states_of(name, ALL), same)
     return found, texts, lacking
 
 

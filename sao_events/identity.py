@@ -2,8 +2,8 @@
 
 Identities are given by comparison and kept. The same inputs have the identity on record, whatever version of dbt, of
 sqlglot or of this software is there; other inputs have the identity of a state of the node whose compiled SQL says the
-same and of which nothing else differs; failing that, one of their own. So an identity never means two things, and in
-doubt it is a new one.
+same and of which nothing else differs; failing that, one of their own. A state that comes to be rendered otherwise
+leaves an identity that it shares. So an identity never means two things, and in doubt it is a new one.
 """
 
 from __future__ import annotations
@@ -75,18 +75,25 @@ def recorded(name: str, inputs: Inputs, known: Known | None, key: str, rendered:
 
 def settled(new: Known, before: Iterable[Known], same: Same) -> Known:
     """`new`, a state without an identity on record, with that of the newest state `before` it that does the same."""
-    for old in before:
-        if _comparable(old, new) and _same(old.compiled, new.compiled, same) and _same(old.again, new.again, same):
-            return replace(new, identity=old.identity)
-    return new
+    return next((replace(new, identity=old.identity) for old in before if _says_the_same(old, new, same)), new)
 
 
-def _comparable(old: Known, new: Known) -> bool:
-    return bool(old.compiled and new.compiled) and bool(old.again) == bool(new.again) and old.rest == new.rest
+def rendered_again(new: Known, old: Known, states: Iterable[Known], same: Same) -> Known:
+    """`new`, the state `old` rendered again (by another dbt, over other ephemeral models), with its identity. It gets
+    one of its own where other `states` of its node have that too, since they once rendered the same, and it no longer
+    shows that it says what it said: what was built from one of them may not stand for another.
+    """
+    if _says_the_same(old, new, same):
+        return new
+    if not any(one.identity == old.identity and one.inputs != old.inputs for one in states):
+        return new
+    return replace(new, identity=digest(new.inputs, new.key, old.identity))
 
 
-def _same(old: str, new: str, same: Same) -> bool:
-    return old == new or same(old, new)
+def _says_the_same(old: Known, new: Known, same: Same) -> bool:
+    comparable = old.compiled and new.compiled and bool(old.again) == bool(new.again) and old.rest == new.rest
+    texts = ((old.compiled, new.compiled), (old.again, new.again))
+    return bool(comparable) and all(before == after or same(before, after) for before, after in texts)
 
 
 def keys(reads: Mapping[str, Iterable[str]], inputs: Mapping[str, Inputs], folded: set[str], by: str) -> dict[str, str]:

@@ -153,7 +153,7 @@ class Store(Protocol):
         """The texts that are stored under `digests`; those that are not there are left out."""
 
     def put_known(self, known: Iterable[Known]) -> None:
-        """Record states of nodes and tests. A state's identity never changes: only its rendering is written again."""
+        """Record states of nodes and tests; of one that is on record all is written again, in its place."""
 
     def get_known(self, inputs: Iterable[str]) -> list[Known]:
         """The states on record with one of the digests `inputs`, of whatever node."""

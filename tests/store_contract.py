@@ -320,14 +320,14 @@ class StoreContract(DeliveriesContract):
         }
         assert store.get_texts([]) == {}
 
-    def test_a_state_keeps_the_identity_that_it_was_given(self, store: Store) -> None:
+    def test_a_state_is_written_again_in_its_place(self, store: Store) -> None:
         store.put_known([Known("a", "i1", "one", "r", "k", "c"), Known("b", "i1", "other")])
         store.put_known([Known("a", "i2", "one"), Known("a", "i1", "two", "r2", "k2", "c2", "d2", "w")])
         assert sorted(store.get_known(["i1", "i404"])) == [
-            Known("a", "i1", "one", "r2", "k2", "c2", "d2", "w"),
+            Known("a", "i1", "two", "r2", "k2", "c2", "d2", "w"),
             Known("b", "i1", "other"),
         ]
-        assert store.states_of("a") == [Known("a", "i2", "one"), Known("a", "i1", "one", "r2", "k2", "c2", "d2", "w")]
+        assert store.states_of("a") == [Known("a", "i2", "one"), Known("a", "i1", "two", "r2", "k2", "c2", "d2", "w")]
         assert store.states_of("a", limit=1) == [Known("a", "i2", "one")]
         assert store.states_of("nobody") == store.get_known([]) == []
 

@@ -12,8 +12,8 @@ PUT_KNOWN = """
     INSERT INTO identities (node, inputs, identity, rest, key, compiled, again, doubt)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (node, inputs) DO UPDATE SET
-        rest = excluded.rest, key = excluded.key, compiled = excluded.compiled, again = excluded.again,
-        doubt = excluded.doubt
+        identity = excluded.identity, rest = excluded.rest, key = excluded.key, compiled = excluded.compiled,
+        again = excluded.again, doubt = excluded.doubt
 """
 _COLUMNS = "node, inputs, identity, rest, key, compiled, again, doubt"
 GET_KNOWN = f"SELECT {_COLUMNS} FROM identities WHERE inputs IN (SELECT value FROM json_each(?))"  # noqa: S608

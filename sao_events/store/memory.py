@@ -130,9 +130,7 @@ class MemoryStore:
     def put_known(self, known: Iterable[Known]) -> None:
         """See `Store.put_known`."""
         with self._lock:
-            for one in known:
-                before = self._known.get((one.node, one.inputs))
-                self._known[one.node, one.inputs] = replace(one, identity=before.identity) if before else one
+            self._known |= {(one.node, one.inputs): one for one in known}
 
     def get_known(self, inputs: Iterable[str]) -> list[Known]:
         """See `Store.get_known`."""

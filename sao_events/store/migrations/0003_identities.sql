@@ -3,7 +3,7 @@
 CREATE TABLE identities (
     node     TEXT NOT NULL,
     inputs   TEXT NOT NULL,  -- digest of everything that the state is made from
-    identity TEXT NOT NULL,  -- never changes for the same inputs
+    identity TEXT NOT NULL,  -- of states that do the same
     rest     TEXT NOT NULL,
     key      TEXT NOT NULL,  -- what the SQL was rendered from and by
     compiled TEXT NOT NULL,
