@@ -25,7 +25,13 @@ from sao_events.identity import Rendered
 from sao_events.inputs.mapping import unknown
 from sao_events.nodes import Source
 from sao_events.ports import Clock, Draft, Store
-from sao_events.project import Project, project_digest, project_from_bytes, project_to_bytes
+from sao_events.project import (
+    Project,
+    project_digest,
+    project_from_bytes,
+    project_to_bytes,
+    quorum_warnings,
+)
 from sao_events.relations import left, made_by, recalled
 from sao_events.relations import unknown as not_on_record
 from sao_events.state import World
@@ -249,7 +255,9 @@ def as_told(project: Project, config: Config) -> Project:
 
 
 def with_sources(project: Project, told: Mapping[str, SourceConfig]) -> Project:
-    """The project with what the configuration says of its sources. Raises SaoError for a source that is not in it."""
+    """The project with what the configuration says of its sources, and the warnings that follow. Raises SaoError for a
+    source that is not in it.
+    """
     if not told:
         return project
     known = dict(project.graph.sources)
@@ -260,8 +268,11 @@ def with_sources(project: Project, told: Mapping[str, SourceConfig]) -> Project:
             raise SaoError(f"sources: there is no source {name} in the project", hint=f"there are: {names or 'none'}")
         for source in found:
             known[source.id] = _told(source, says)
-    graph = project.graph
-    return replace(project, graph=Graph(graph.nodes.values(), known.values(), graph.tests.values(), graph.adapter))
+    before = project.graph
+    graph = Graph(before.nodes.values(), known.values(), before.tests.values(), before.adapter)
+    old, new = (list(quorum_warnings(it, project.places).values()) for it in (before, graph))
+    warnings = [warning for warning in project.warnings if warning not in old or warning in new]
+    return replace(project, graph=graph, warnings=(*warnings, *(warning for warning in new if warning not in old)))
 
 
 def _told(source: Source, says: SourceConfig) -> Source:

@@ -136,10 +136,13 @@ class Graph:
 
     @cached_property
     def unfed(self) -> frozenset[str]:
-        """What no data event can ever reach: what never changes, and every node over nothing else."""
+        """What can never have new data by itself: what never changes, every node over nothing else, and every node
+        whose quorum of all counts one of these. A greatest age makes new data of nothing.
+        """
         found = set(self.unchanging)
         for name, over in self.upstreams.items():
-            if found.issuperset(over):
+            held = found.issuperset(over) or not found.isdisjoint(self.counted(name))
+            if held and (self.is_transparent(name) or self.nodes[name].policy.max_staleness is None):
                 found.add(name)
         return frozenset(found)
 

@@ -22,8 +22,9 @@ IGNORED_FOLDERS = frozenset({"target", "logs", "dbt_packages", ".git", ".sao", "
 @dataclass(frozen=True, slots=True)
 class Project:
     """A graph with the `name` of the dbt project, its `adapter` (`duckdb`, `postgres` ...), and warnings found at
-    load. Only when it was just parsed it has the `inputs` of the identities of nodes and tests, and the `texts` of what
-    the digests in `Node.parts` stand for; neither is stored with it.
+    load. Only when it was just parsed it has the `inputs` of the identities of nodes and tests, the `texts` of what
+    the digests in `Node.parts` stand for, and the `places` (`file:line`) where nodes ask for a quorum of all; none of
+    them is stored with it.
     """
 
     graph: Graph
@@ -33,6 +34,7 @@ class Project:
     meta: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Inputs] = field(default_factory=dict, compare=False, repr=False)
     texts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 def project_to_bytes(project: Project) -> bytes:
@@ -67,24 +69,44 @@ def project_digest(data: bytes) -> str:
     return digest(data.decode())
 
 
-def graph_warnings(graph: Graph) -> list[str]:
-    """What a user should know of the graph at load, each naming the node or source it is about."""
+def graph_warnings(graph: Graph, places: Mapping[str, str]) -> list[str]:
+    """What a user should know of the graph at load, each naming the node or source it is about, and its place."""
     found = [
         f"{source.name}: a view in the warehouse has no trusted load time and counts as new at every job; send events"
+        + _at(places, source.id)
         for source in graph.sources.values()
         if source.view
     ]
+    return found + list(quorum_warnings(graph, places).values())
+
+
+def quorum_warnings(graph: Graph, places: Mapping[str, str]) -> dict[str, str]:
+    """For each node whose `updates_on: all` can never be met: why, and what to do; with its place, where that is
+    known. What is never built for new data anyway is left out: seeds, ephemeral models, views that
+    hold up nobody; so is what its age builds, where nothing can hold it up.
+    """
+    found: dict[str, str] = {}
     for node in graph.nodes.values():
-        over = graph.upstreams[node.id]
-        if node.policy.updates_on != "all" or node.kind == "seed" or not over:
+        if node.policy.updates_on != "all" or node.kind == "seed" or not node.built:
             continue
-        if graph.unchanging.issuperset(over):
-            found.append(
-                f"{node.name}: updates_on: all, but none of its upstreams can ever have new data; only code builds it"
-            )
-        elif never := [name for name in graph.counted(node.id) if name in graph.unfed]:
-            found.append(f"{node.name}: updates_on: all can never be met: {', '.join(never)} cannot have new data")
+        counted, over = graph.counted(node.id), graph.upstreams[node.id]
+        never = [name for name in counted if name in graph.unfed]
+        harmless = not never if counted else node.transparent or node.policy.max_staleness is not None
+        if harmless:
+            continue
+        named = [(graph.nodes.get(name) or graph.sources[name]).name for name in never or over]
+        why = f"{', '.join(named)} cannot have new data" if over else "it reads no source or model"
+        aged = named if never else [node.name]
+        instead = "" if graph.transparent.intersection(never) else f", or give max_staleness to {' and '.join(aged)}"
+        found[node.id] = (
+            f"{node.name}: updates_on: all can never be met: {why}, so no new data ever builds this node; "
+            f"write updates_on: any{instead}{_at(places, node.id)}"
+        )
     return found
+
+
+def _at(places: Mapping[str, str], name: str) -> str:
+    return f" ({places[name]})" if name in places else ""
 
 
 def _source(source: Source) -> dict[str, Any]:

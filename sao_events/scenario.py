@@ -113,7 +113,8 @@ class Scenario:
             graph = Graph(nodes, self.sources, self.tests, self.adapter)
         except GraphError as error:
             raise ConfigError(f"{self.place}:{self.line}: {self.name}: {error.message}") from None
-        return Project(graph, self.name, self.adapter, (*warnings, *graph_warnings(graph)))
+        places = {name: f"{self.place}:{block.line}" for name, block in self.nodes.items()}
+        return Project(graph, self.name, self.adapter, (*warnings, *graph_warnings(graph, places)))
 
     def duration(self, name: str) -> float:
         """The virtual seconds that a build of the node takes."""
@@ -134,7 +135,7 @@ class Scenario:
             policy, found = read_policy(config, node=name, default=self.settings.default_config)
         except PolicyError as error:
             raise ConfigError(f"{self.place}:{block.line}: {error.message}") from None
-        warnings.extend(found)
+        warnings.extend(f"{warning} ({self.place}:{block.line})" for warning in found)
         own = Code(digest(name, *text.edits), tuple((column, "1") for column in columns))
         cutoff = truth(block, "early_cutoff", self.place)
         return Node(name, name, str(block["kind"]), reads, own, policy, Reading(named, star), cutoff)

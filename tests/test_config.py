@@ -12,7 +12,8 @@ from sao_events.deploy import as_told
 from sao_events.errors import ConfigError
 from sao_events.graph import Graph
 from sao_events.nodes import Source
-from sao_events.project import Project
+from sao_events.project import Project, quorum_warnings
+from tests.record import node, source
 
 ROOT = Path(__file__).parent.parent
 
@@ -339,6 +340,17 @@ webhooks:
         sources: [raw.items, raw.itms, "raw.{table}"]
       - {match: {table: b}, relation: raw.nothing}
 """
+
+
+def test_a_source_that_is_told_to_be_static_warns_of_the_quorums_that_it_leaves_unmet(project: Path) -> None:
+    config = read(project, "sources: {b: {static: true}}\n")
+    nodes = [node("m", "b", on="all"), node("n", "a", "b", on="all"), node("o", on="all")]
+    graph, places = Graph(nodes, [source("a"), source("b")]), {"m": "m.yml:3", "o": "o.yml:1"}
+    known = Project(graph, places=places, warnings=("another", *quorum_warnings(graph, places).values()))
+    other, o, m = as_told(known, config).warnings
+    assert (other, o) == known.warnings
+    assert m.startswith("m: updates_on: all can never be met: b cannot have new data, ")
+    assert m.endswith("(m.yml:3)")
 
 
 def test_names_that_are_no_sources_are_warnings_with_line_and_nearest(project: Path) -> None:

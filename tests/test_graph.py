@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sao_events.errors import GraphError
 from sao_events.graph import Graph
 from sao_events.lineage import Code, Reading
 from sao_events.nodes import Node, Source, Test
+from sao_events.policy import Policy, Quorum
 from sao_events.project import graph_warnings
 from tests.record import graph, node, source, view
 
@@ -150,23 +153,51 @@ def test_views_under_a_quorum() -> None:
     assert found.gathering == {"all", "over"}
 
 
+def aged(name: str, *reads: str, on: Quorum = "any") -> Node:
+    return replace(node(name, *reads, on=on), policy=Policy(0.0, on, max_staleness=3600.0))
+
+
+def test_a_greatest_age_makes_new_data_of_nothing() -> None:
+    found = graph(node("s", kind="seed"), aged("t", "s"), node("n", "t"), aged("none"), view("v", "none"))
+    assert found.unfed == {"s"}
+
+
+def test_a_quorum_that_cannot_be_met_feeds_nobody() -> None:
+    found = graph(A, node("spine"), node("held", "a", "spine", on="all"), view("v", "held"), node("m", "v"))
+    assert found.unfed == {"spine", "held", "v", "m"}
+
+
 def test_warnings_name_what_they_are_about() -> None:
-    found = graph_warnings(
-        graph(
-            source("looks", view=True),
-            A,
-            FIXED,
-            node("s", kind="seed"),
-            node("spine", "s"),
-            node("only_fixed", "fixed", on="all"),
-            node("never", "a", "spine", on="all"),
-            node("fine", "a", "s", on="all"),
-            node("no_parents", on="all"),
-            node("seed_all", kind="seed", on="all"),
-        )
+    given = graph(
+        source("looks", view=True),
+        A,
+        FIXED,
+        node("s", kind="seed"),
+        node("spine", "s"),
+        view("behind", "spine"),
+        node("only_fixed", "fixed", on="all"),
+        node("never", "a", "spine", on="all"),
+        node("after", "a", "never", on="all"),
+        view("held", "a", "behind", on="all"),
+        node("fine", "a", "s", on="all"),
+        node("no_parents", on="all"),
+        aged("ages", on="all"),
+        node("seed_all", kind="seed", on="all"),
+        view("over_nothing", on="all"),
+        node("folded", "spine", kind="ephemeral", on="all"),
     )
-    assert [warning.partition(":")[0] for warning in found] == ["looks", "only_fixed", "never"]
-    assert "spine" in found[2]
+    found = graph_warnings(given, {"never": "models/p.yml:7", "looks": "sources.yml:3"})
+    never = "updates_on: all can never be met"
+    means = "so no new data ever builds this node; write updates_on: any"
+    assert found[0].startswith("looks: a view in the warehouse")
+    assert found[0].endswith("(sources.yml:3)")
+    assert found[1:] == [
+        f"only_fixed: {never}: fixed cannot have new data, {means}, or give max_staleness to only_fixed",
+        f"never: {never}: spine cannot have new data, {means}, or give max_staleness to spine (models/p.yml:7)",
+        f"after: {never}: never cannot have new data, {means}, or give max_staleness to never",
+        f"held: {never}: behind cannot have new data, {means}",
+        f"no_parents: {never}: it reads no source or model, {means}, or give max_staleness to no_parents",
+    ]
 
 
 # Tests, and how ephemeral models are read through

@@ -498,11 +498,35 @@ def test_early_cutoff_is_per_node() -> None:
     assert (node(project, "m").early_cutoff, node(project, "n").early_cutoff) == (True, False)
 
 
-def test_a_quorum_that_nothing_can_meet_is_told() -> None:
+def test_a_quorum_that_nothing_can_meet_is_told_with_its_place(tmp_path: Path) -> None:
+    text = """
+        models:
+          - name: m
+            # what reads nothing
+          - name: lone
+            config:
+              freshness: {build_after: {updates_on: all}}
+          - {name: stated, config: {state: {require_fresh_data_from: all}}}
+        """
+    write_project(tmp_path, {"models/p.yml": text})
     quorum = {"freshness": {"build_after": {"count": 1, "period": "day", "updates_on": "all"}}}
-    body = manifest(seed("s"), model("m", config={"materialized": "table", **quorum}, **reads("seed.shop.s")))
-    (warning,) = read_project(body).warnings
-    assert warning.startswith("m: updates_on is all")
+    told = {"materialized": "table", **quorum}
+    body = manifest(
+        seed("s"),
+        model("m", config=told, patch_path="shop://models/p.yml", **reads("seed.shop.s")),
+        model("lone", config=told, patch_path="shop://models/p.yml"),
+        model(
+            "stated",
+            config={"materialized": "table", "state": {"require_fresh_data_from": "all"}},
+            patch_path="shop://models/p.yml",
+        ),
+    )
+    lone, stated, m = read_project(body, root=tmp_path).warnings
+    assert m.startswith("m: updates_on: all can never be met: s cannot have new data, ")
+    assert m.endswith("(models/p.yml)")  # the line below it is another's
+    assert lone.startswith("lone: updates_on: all can never be met: it reads no source or model, ")
+    assert lone.endswith("(models/p.yml:6)")
+    assert stated.endswith("(models/p.yml:7)")
 
 
 # The real dbt.

@@ -37,6 +37,12 @@ def policy_of(
     return policy, [f"{warning} ({where})" for warning in warnings]
 
 
+def quorum_key(node: Mapping[str, Any]) -> str:
+    """The key under which a node that has a policy asks for its quorum."""
+    state = (node.get("config") or {}).get("state") or {}
+    return "require_fresh_data_from" if state.get("require_fresh_data_from") else "updates_on"
+
+
 def declared(node: Mapping[str, Any]) -> dict[str, Any]:
     """dbt's configuration reduced to `freshness` and `state`, each present only where it was declared."""
     config, written = node.get("config") or {}, node.get("unrendered_config") or {}
@@ -139,8 +145,16 @@ def _line(path: Path, name: str, key: str) -> int | None:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return None
-    start = 0
+    start, end = 0, len(lines)
     if path.suffix in {".yml", ".yaml"}:
         named = re.compile(rf"\s*-?\s*\{{?\s*name:\s*['\"]?{re.escape(name)}['\"]?\s*(?:[,}}#]|$)")
-        start = next((row for row, line in enumerate(lines) if named.match(line)), len(lines))
-    return next((row + 1 for row in range(start, len(lines)) if re.search(rf"\b{re.escape(key)}\b", lines[row])), None)
+        start = next((row for row, line in enumerate(lines) if named.match(line)), end)
+        end = next((row for row in range(start + 1, end) if _ends(lines[start], lines[row])), end)
+    return next((row + 1 for row in range(start, end) if re.search(rf"\b{re.escape(key)}\b", lines[row])), None)
+
+
+def _ends(name: str, line: str) -> bool:
+    """Whether the entry of a list with the line `name` in it is over at `line`."""
+    within = re.match(r"\s*-?", name)
+    text = line.lstrip()
+    return bool(text) and not text.startswith("#") and len(line) - len(text) < len(within[0] if within else "")

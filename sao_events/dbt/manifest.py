@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from sao_events.dbt.asserted import Asserted
-from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, policy_of, sao_keys
+from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, place, policy_of, quorum_key, sao_keys
 from sao_events.dbt.identity import Made, Surroundings, of_node, of_test
 from sao_events.dbt.macros import Macros
 from sao_events.errors import DbtError
 from sao_events.graph import Graph
 from sao_events.lineage import Code
 from sao_events.nodes import KINDS, Node, Source, Test
-from sao_events.project import Project
+from sao_events.project import Project, quorum_warnings
 
 BUILT = frozenset({"model", "seed", "snapshot"})
 SCHEMA = 12
@@ -79,11 +79,17 @@ def read_project(
         for thing in _sorted(_tests(manifest))
     ]
     graph = Graph(nodes, sources, tests, adapter)
-    warnings.extend(_unreachable(graph))
+    places = {
+        thing["unique_id"]: place(thing, quorum_key(thing), root)
+        for thing in _nodes(manifest)
+        if graph.nodes[thing["unique_id"]].policy.updates_on == "all"
+    }
+    warnings.extend(quorum_warnings(graph, places).values())
     meta = {"dbt": metadata.get("dbt_version")}
     inputs = {name: of.inputs for name, of in (made | of_tests).items()}
     texts = {name: text for of in made.values() for name, text in of.texts.items()}
-    return Project(graph, metadata.get("project_name") or "project", adapter, tuple(warnings), meta, inputs, texts)
+    name = metadata.get("project_name") or "project"
+    return Project(graph, name, adapter, tuple(warnings), meta, inputs, texts, places)
 
 
 def _sorted(things: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -205,11 +211,3 @@ def _test(thing: Mapping[str, Any], made: Made, root: Path | None, known: set[st
         reuse=sao.get("reuse", True),
         prove=sao.get("proof", True),
     )
-
-
-def _unreachable(graph: Graph) -> Iterable[str]:
-    """Nodes that wait for all of their upstreams, of which none can ever change."""
-    for node in graph.nodes.values():
-        upstreams = graph.upstreams[node.id]
-        if node.policy.updates_on == "all" and upstreams and graph.unchanging.issuperset(upstreams):
-            yield f"{node.name}: updates_on is all, but nothing it reads can change; only its code will build it again"
