@@ -218,9 +218,10 @@ def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
     if attempt is None:
         return
     state = world.nodes[event.node]
-    built = succeeded(state, attempt, recorded.at, event.seconds, event.same_content)
-    columns = built.columns if event.columns is None else event.columns
-    world.nodes[event.node] = replace(built, columns=columns, hashed=_hashed(state.hashed, recorded.at, event))
+    hashed = _hashed(state.hashed, recorded.at, event)
+    world.nodes[event.node] = succeeded(
+        state, attempt, recorded.at, event.seconds, event.same_content, event.columns, hashed
+    )
     for name in event.spared:
         world.nodes[name] = replace(world.node(name), spared=recorded.at)
     wrote(world, event.node, attempt, recorded.at)
@@ -254,25 +255,40 @@ def _job_of(world: World, run: str) -> Job | None:
 
 
 def succeeded(
-    state: NodeState, attempt: Attempt, ended: float, seconds: float, same_content: bool = False
+    state: NodeState,
+    attempt: Attempt,
+    ended: float,
+    seconds: float,
+    same_content: bool = False,
+    columns: Mapping[str, str] | None = None,
+    hashed: Hashed | None = None,
 ) -> NodeState:
-    """The state after `attempt` succeeded at the instant `ended`, having taken `seconds` in dbt."""
+    """The state after `attempt` succeeded at the instant `ended`, having taken `seconds` in dbt. `columns` and what is
+    known of the content (`hashed`) stay as they were where they are not given.
+    """
     first = state.built_code is None
     same_content = same_content and not state.interrupted
     code = state.code if same_content or attempt.code == state.built_code else _anew(state, attempt.code)
-    baseline = Baseline(attempt.observed, attempt.clock, attempt.started, ended, attempt.reason, attempt.run, seconds)
-    return replace(
-        state,
+    return NodeState(  # each field by name: of what is done for every planned build, `replace` took the most time
         version=state.version + (attempt.advances and (first or not same_content)),
         builds=state.builds + 1,
+        clears=state.clears,
+        drops=state.drops,
+        seen=state.seen,
         code=attempt.code if first else code,
         built_code=attempt.code,
-        baseline=baseline,
+        baseline=Baseline(
+            attempt.observed, attempt.clock, attempt.started, ended, attempt.reason, attempt.run, seconds
+        ),
         previous=state.baseline,
         failure=None,
         running=None,
+        last=state.last,
         interrupted=False,
         doubtful=False,
+        columns=state.columns if columns is None else columns,
+        hashed=state.hashed if hashed is None else hashed,
+        spared=state.spared,
     )
 
 

@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sao_events import events as e
-from sao_events.evolve import evolve
+from sao_events.evolve import evolve, succeeded
 from sao_events.lineage import Code
 from sao_events.ports import Draft
-from sao_events.state import World
+from sao_events.state import Attempt, Baseline, Failure, Hashed, NodeState, World
 from sao_events.store.checkpoint import catch_up, load_world, save_world, world_from_bytes, world_to_bytes
 from sao_events.store.memory import MemoryStore
 from tests.store_contract import BUILDS, EVENTS
@@ -243,6 +243,25 @@ def test_a_build_records_what_was_observed_before_it() -> None:
     assert (state.baseline.clock, state.baseline.started, state.baseline.ended) == (900.0, 1002.0, 1003.0)
     assert (state.version, state.builds, state.code, state.running) == (1, 1, OLD, None)
     assert world.runs == {}
+
+
+def test_a_success_sets_what_it_is_about_and_keeps_every_other_field() -> None:
+    failure, before = Failure(SEEN, 7.0, 1, 0, "no", "run-0"), Baseline(SEEN, 1.0, 2.0, 3.0, "new_data", "run-0")
+    attempt = Attempt("run-1", "retry", 10.0, 9.0, SEEN, NEW, 1, True)
+    state = NodeState(
+        3, 4, 1, 2, 1, OLD, NEW, before, replace(before, run="run-x"), failure, attempt, attempt, True, True,
+        {"id": "int"}, Hashed("h"), 5.0,
+    )  # fmt: skip
+    empty = NodeState()
+    assert [f.name for f in fields(NodeState) if getattr(state, f.name) == getattr(empty, f.name)] == []
+    now = Baseline(SEEN, 9.0, 10.0, 11.0, "retry", "run-1", 1.5)
+    after = replace(
+        state, version=4, builds=5, baseline=now, previous=before, failure=None, running=None, interrupted=False,
+        doubtful=False,
+    )  # fmt: skip
+    assert succeeded(state, attempt, 11.0, 1.5) == after
+    seen = succeeded(state, attempt, 11.0, 1.5, columns={}, hashed=Hashed("i"))
+    assert seen == replace(after, columns={}, hashed=Hashed("i"))
 
 
 def test_a_build_with_the_same_content_keeps_the_data_version_and_the_code_that_readers_see() -> None:
