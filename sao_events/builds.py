@@ -8,7 +8,7 @@ has ended.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from sao_events.config import Config
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.errors import DbtError
 from sao_events.explain import listed
-from sao_events.identity import Rendered
+from sao_events.identity import Inputs, Rendered
 from sao_events.ports import Answer, Piece, PieceEnded, Report
 from sao_events.project import Project
 
@@ -79,11 +79,11 @@ class Builds:
         finally:
             self._parsing = None
 
-    def render(self, names: Collection[str], twice: Collection[str]) -> dict[str, Rendered]:
+    def render(self, wanted: Mapping[str, Inputs]) -> dict[str, Rendered]:
         """The SQL of nodes and tests of the project that was parsed last. Raises DbtError."""
         with self._lock:
             hosted = self._loaded
-        return {} if hosted is None else hosted.builder.render(names, twice)
+        return {} if hosted is None else hosted.builder.render(wanted)
 
     def keep(self, digest: str) -> None:
         """What was parsed last is the project `digest`, and in force from now on."""

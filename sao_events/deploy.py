@@ -21,7 +21,7 @@ from sao_events.errors import DbtError, GraphError, PolicyError, SaoError
 from sao_events.files import stamp
 from sao_events.graph import Graph
 from sao_events.identify import identified
-from sao_events.identity import Rendered
+from sao_events.identity import Inputs, Rendered
 from sao_events.inputs.mapping import unknown
 from sao_events.nodes import Source
 from sao_events.ports import Clock, Draft, Store
@@ -50,7 +50,7 @@ class Parser(Protocol):
     def load(self, folder: Path) -> Project:
         """Parse the project in `folder`. Raises DbtError."""
 
-    def render(self, names: Collection[str], twice: Collection[str]) -> Mapping[str, Rendered]:
+    def render(self, wanted: Mapping[str, Inputs]) -> Mapping[str, Rendered]:
         """Their SQL, as `DbtBuilder.render`. Raises DbtError."""
 
     def keep(self, digest: str) -> None:

@@ -14,7 +14,7 @@ from itertools import chain
 from sao_events.apart import by_column, taken_apart
 from sao_events.errors import DbtError
 from sao_events.graph import Graph
-from sao_events.identity import Known, Rendered, Same, keys, recorded, rendered_again, settled, text_digest
+from sao_events.identity import Inputs, Known, Rendered, Same, keys, recorded, rendered_again, settled, text_digest
 from sao_events.lineage import Code
 from sao_events.nodes import Node, Test
 from sao_events.ports import Store
@@ -22,10 +22,10 @@ from sao_events.project import Project
 from sao_events.sqltext import same_sql
 
 LOG = logging.getLogger("sao_events")
-RULES = "rules 2"  # to be counted up when other templates may be compiled, or more is kept, so that they are
+RULES = "rules 3"  # to be counted up when other templates may be compiled, or more is kept, so that they are
 ALL = 2**31  # states
 UNSEEN = "dbt has not compiled it"
-Render = Callable[[Collection[str], Collection[str]], Mapping[str, Rendered]]
+Render = Callable[[Mapping[str, Inputs]], Mapping[str, Rendered]]
 
 
 def identified(project: Project, store: Store, render: Render) -> Project:
@@ -53,12 +53,12 @@ def _looked_up(
     project: Project, store: Store, render: Render, *, everything: bool
 ) -> tuple[dict[str, Known], dict[str, str], list[str]]:
     """States of nodes and tests, texts that are new, and the names of what is not on record as it is."""
-    inputs, wanted = project.inputs, _keys(project)
+    inputs, wanted = _over_folded(project), _keys(project)
     found = {one.node: one for one in store.get_known(it.whole for it in inputs.values()) if _fits(one, project)}
     lacking = [name for name in inputs if name not in found or (everything and found[name].key != wanted[name])]
     before = {name: store.states_of(name) for name in lacking if name not in found}
-    clear = [name for name in lacking if not inputs[name].doubt and (everything or before[name])]
-    compiled = _compiled(project, clear, render)
+    clear = {name: inputs[name] for name in lacking if not inputs[name].doubt and (everything or before.get(name))}
+    compiled = _compiled(clear, render)
     texts = {text_digest(sql): sql for it in compiled.values() for sql in (it.sql, it.again) if sql}
     same = _same(store, texts, project.adapter)
     for name in lacking:
@@ -82,10 +82,22 @@ def _keys(project: Project) -> dict[str, str]:
     return keys(reads, project.inputs, folded, f"{RULES}, dbt {project.meta.get('dbt')}")
 
 
-def _compiled(project: Project, names: list[str], render: Render) -> Mapping[str, Rendered]:
-    twice = [name for name in names if project.inputs[name].twice]
+def _over_folded(project: Project) -> dict[str, Inputs]:
+    """The inputs of nodes and tests. What an ephemeral model's SQL may do, the SQL that it is folded into may."""
+    graph, found = project.graph, dict(project.inputs)
+    for thing in chain[Node | Test](graph.nodes.values(), graph.tests.values()):
+        for parent in thing.reads if thing.id in found else ():
+            node, own = graph.nodes.get(parent), found[thing.id]
+            if node is None or node.built or parent not in found:
+                continue
+            doubt = own.doubt or (found[parent].doubt and f"of {node.name}, which is part of it: {found[parent].doubt}")
+            found[thing.id] = replace(own, doubt=doubt, asks=own.asks or found[parent].asks)
+    return found
+
+
+def _compiled(wanted: Mapping[str, Inputs], render: Render) -> Mapping[str, Rendered]:
     try:
-        return render(names, twice) if names else {}
+        return render(wanted) if wanted else {}
     except DbtError as error:
         LOG.warning("compiled SQL cannot be compared, so every edit counts as a change: %s", error)
         return {}

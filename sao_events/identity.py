@@ -18,13 +18,15 @@ from sao_events.lineage import digest
 class Inputs:
     """What is known of a node or test before it is compiled. `whole` is the digest of everything it is made from;
     `rest` of what its compiled SQL does not show (configuration, hooks ...). `doubt` says why its SQL may not stand for
-    it, empty where it may; `twice`: it renders differently once its table is there.
+    it, empty where it may; `twice`: it renders differently once its table is there; `asks`: it may ask the warehouse
+    while it renders.
     """
 
     whole: str
     rest: str = ""
     doubt: str = "it is not made of SQL"
     twice: bool = False
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from sao_events.builds import dbt_settings
 from sao_events.config import Config
 from sao_events.deploy import with_sources
 from sao_events.identify import recognised
-from sao_events.identity import Rendered
+from sao_events.identity import Inputs, Rendered
 from sao_events.plan import plan
 from sao_events.ports import Store
 from sao_events.project import Project
@@ -47,7 +47,7 @@ def parse(config: Config, store: Store, folder: Path, files: Path, *, trusted: b
     return with_sources(known, config.sources)
 
 
-def _not_compiled(names: Collection[str], twice: Collection[str]) -> Mapping[str, Rendered]:
+def _not_compiled(wanted: Mapping[str, Inputs]) -> Mapping[str, Rendered]:
     return {}
 
 

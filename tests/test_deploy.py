@@ -14,7 +14,7 @@ from sao_events.deploy import Deployer, Found
 from sao_events.errors import DbtError, SaoError
 from sao_events.files import stamp
 from sao_events.graph import Graph
-from sao_events.identity import Rendered
+from sao_events.identity import Inputs, Rendered
 from sao_events.lineage import Code
 from sao_events.nodes import Node
 from sao_events.project import Project
@@ -39,7 +39,7 @@ class Parser:
             raise error
         return FINE
 
-    def render(self, names: Collection[str], twice: Collection[str]) -> Mapping[str, Rendered]:
+    def render(self, wanted: Mapping[str, Inputs]) -> Mapping[str, Rendered]:
         return {}
 
     def keep(self, digest: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from sao_events import apart, identify
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.identify import identified, recognised
-from sao_events.identity import Rendered
+from sao_events.identity import Inputs, Rendered
 from sao_events.project import Project, project_from_bytes, project_to_bytes
 from sao_events.store.memory import MemoryStore
 from tests.dbt_projects import write_project
@@ -77,9 +77,9 @@ class Shop:
         self.before = self.look()
         self.first, self.asked = self.asked, set()
 
-    def render(self, names: Collection[str], twice: Collection[str]) -> dict[str, Rendered]:
-        self.asked |= {name.split(".")[2] for name in names}
-        return self.builder.render(names, twice)
+    def render(self, wanted: Mapping[str, Inputs]) -> dict[str, Rendered]:
+        self.asked |= {name.split(".")[2] for name in wanted}
+        return self.builder.render(wanted)
 
     def look(self) -> Project:
         return identified(self.builder.load().project, self.store, self.render)
@@ -122,6 +122,36 @@ def test_a_node_carries_the_sql_that_dbt_runs(shop: Shop) -> None:
     assert all(tests.values())
     [text] = shop.store.get_texts([str(tests["not_null_base_id"])]).values()
     assert "where id is null" in text
+
+
+def test_dbt_as_a_process_of_its_own_renders_the_same_where_it_can(shop: Shop, tmp_path: Path) -> None:
+    refusing = {f"models/no_{n}.sql": "{{ exceptions.raise_compiler_error('no') if execute }}" for n in (1, 2)}
+    asking = {
+        "models/asks_folded.sql": "{{ config(materialized='ephemeral') }} select {{ run_query('select 1') }} as n",
+        "models/over_it.sql": "select n from {{ ref('asks_folded') }}",
+        "models/there.sql": "{% set a = adapter %}select '{{ a.get_relation(this.database, this.schema, 'x') }}' as n",
+    }
+    settings = DbtSettings(write_project(tmp_path / "shop", FILES | refusing | asking), tmp_path, runner="subprocess")
+    with closing(open_builder(settings)) as builder:
+        found = identified(builder.load().project, MemoryStore(), builder.render)
+    nodes = {node.name: node for node in found.graph.nodes.values()}
+    same = {node.name: node.compiled for node in shop.before.graph.nodes.values() if node.compiled}
+    assert same.pop("grows")
+    assert {name: nodes[name].compiled for name in same} == same
+    tests = {test.name: test.compiled for test in shop.before.graph.tests.values()}
+    assert {test.name: test.compiled for test in found.graph.tests.values()} == tests
+    doubts = {name: node.doubt for name, node in nodes.items() if node.doubt and name not in ("raw", "python")}
+    refused = {name: doubts.pop(name) for name in sorted(doubts) if name.startswith("no_")}
+    assert list(refused) == ["no_1", "no_2"]
+    assert all(text.startswith("dbt cannot compile it: Compilation Error in model no_") for text in refused.values())
+    asks = "it may ask the warehouse while it is compiled"
+    assert doubts == {
+        "clock": "it may render otherwise each time (run_started_at)",
+        "forced": "it may render otherwise when it is built (flags)",
+        "grows": "it renders otherwise once its table is there, which only the warm runner can see",
+        **dict.fromkeys(("asks", "asks_folded", "over_it", "there"), asks),
+    }
+    assert not (settings.project_dir / "warehouse.duckdb").exists()
 
 
 def test_an_incremental_model_has_the_sql_of_the_first_run_and_that_of_later_ones(shop: Shop) -> None:
@@ -229,9 +259,9 @@ def test_a_new_dbt_renders_again_and_rebuilds_nothing(shop: Shop) -> None:
 
 
 def test_states_that_a_new_dbt_renders_apart_share_their_identity_no_longer(shop: Shop) -> None:
-    def render(names: Collection[str], twice: Collection[str]) -> dict[str, Rendered]:
+    def render(wanted: Mapping[str, Inputs]) -> dict[str, Rendered]:
         """The dbt to come: it limits snapshots, and what is written with braces."""
-        found = shop.builder.render(names, twice)
+        found = shop.builder.render(wanted)
         limited = {name for name in found if name.endswith(".kept") or (braces and name.endswith(".grows"))}
         return {
             name: Rendered(f"{it.sql} limit 5", it.again and f"{it.again} limit 5") if name in limited else it

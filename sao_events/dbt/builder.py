@@ -6,7 +6,7 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from sao_events.dbt.command import plain
 from sao_events.dbt.manifest import read_manifest, read_project
 from sao_events.dbt.settings import DbtSettings
 from sao_events.errors import DbtError, SaoError
-from sao_events.identity import Rendered
+from sao_events.identity import Inputs, Rendered
 from sao_events.ports import Answer, Piece, Report
 from sao_events.project import Project
 
@@ -63,9 +63,9 @@ class DbtBuilder(ABC):
         """Ids of the nodes and tests that dbt's selector `text` names, without those that `exclude` names."""
 
     @abstractmethod
-    def render(self, names: Collection[str], twice: Collection[str] = ()) -> dict[str, Rendered]:
-        """The SQL of nodes and tests of the project that was loaded last, without a look at the warehouse; those of
-        `twice` also as they are once their table is there. What is left out could not be rendered.
+    def render(self, wanted: Mapping[str, Inputs]) -> dict[str, Rendered]:
+        """The SQL of nodes and tests of the project that was loaded last, without a look at the warehouse: of those
+        that render `twice` also as it is once their table is there. What is left out could not be rendered.
         """
 
     @abstractmethod

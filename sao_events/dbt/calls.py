@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from sao_events.dbt import asked, seen, together
+from sao_events.dbt.command import uncompiled
 from sao_events.dbt.log import WANTED
 
 Send = Callable[[Mapping[str, Any]], None]
@@ -109,8 +110,7 @@ def _rendered(result: Any, asked: set[str]) -> dict[str, str]:
     if result.node.unique_id in asked:
         return {"doubt": "it asks the warehouse while it is compiled"}
     if str(result.status) != "success" or result.node.compiled_code is None:
-        said = " ".join(str(result.message or "it does not say why").split())
-        return {"doubt": f"dbt cannot compile it: {said[:300]}"}
+        return {"doubt": uncompiled(result.message)}
     return {"sql": result.node.compiled_code}
 
 

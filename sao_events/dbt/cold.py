@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,17 +28,24 @@ from sao_events.dbt.command import (
     parsed,
     plain,
     prepare,
+    render_arguments,
+    render_folder,
     reuse_parse,
+    select_in,
     tidy,
+    uncompiled,
 )
 from sao_events.dbt.log import Follower
+from sao_events.dbt.manifest import read_manifest
 from sao_events.errors import DbtError, SaoError
-from sao_events.identity import Rendered
+from sao_events.identity import Inputs, Rendered
 from sao_events.ports import Answer, Piece, PieceEnded
 from sao_events.probes import LOADED_AT
 from sao_events.project import Project
 
 EVENTS = ("--log-format", "json", "--log-level", "debug")
+ASKS = "it may ask the warehouse while it is compiled"
+LATER = "it renders otherwise once its table is there, which only the warm runner can see"
 START = 60.0  # seconds that dbt may take to start and to read the project, when it is asked something
 
 
@@ -101,8 +108,38 @@ class ColdBuilder(DbtBuilder):
         for build in builds:
             self._stop(build)
 
-    def render(self, names: Collection[str], twice: Collection[str] = ()) -> dict[str, Rendered]:
-        return {}
+    def render(self, wanted: Mapping[str, Inputs]) -> dict[str, Rendered]:
+        """What may ask the warehouse is not rendered, nor what renders otherwise once its table is there, since dbt
+        would look for the table. dbt-core 1.x stops at the first that fails: it is left out, and dbt started again.
+        """
+        found = {
+            name: Rendered(doubt=LATER if inputs.twice else ASKS)
+            for name, inputs in wanted.items()
+            if inputs.twice or inputs.asks
+        }
+        while left := wanted.keys() - found.keys():
+            found |= self._rendered(left)
+        return found
+
+    def _rendered(self, names: Collection[str]) -> dict[str, Rendered]:
+        """What came of one process: all of it where it went well, else those that failed."""
+        folder = render_folder(self.settings)
+        manifest = folder / "target" / MANIFEST
+        try:
+            select_in(folder, names)
+            manifest.unlink(missing_ok=True)
+            with self._parsing:
+                reuse_parse(self.settings, folder)
+            code, events, output = self._ask([*render_arguments(self.settings, folder), "--no-introspect"])
+            if code == 0:
+                nodes = read_manifest(manifest)["nodes"]
+                return {name: _compiled(nodes.get(name) or {}) for name in names}
+        except OSError as error:
+            raise DbtError(f"what dbt compiled cannot be read in {folder}: {error}") from None
+        failed = {name: Rendered(doubt=uncompiled(why)) for name, why in _failed(events) if name in names}
+        if not failed:
+            raise DbtError(f"dbt cannot compile the project: {said_by(events, output)}")
+        return failed
 
     def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
         with self._asking:
@@ -282,6 +319,21 @@ def _listed(event: Mapping[str, Any]) -> str | None:
         return str(json.loads(text)["unique_id"])
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _compiled(node: Mapping[str, Any]) -> Rendered:
+    """The SQL in dbt's manifest."""
+    sql = node.get("compiled_code")
+    return Rendered(doubt=uncompiled(None)) if sql is None else Rendered(sql)
+
+
+def _failed(events: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The ids of what dbt could not compile, with its words."""
+    for event in events:
+        data = event.get("data") or {}
+        result = data.get("run_result") or {}
+        if event["info"].get("name") == "NodeFinished" and result.get("status") == "error":
+            yield str((data.get("node_info") or {}).get("unique_id")), result.get("message")
 
 
 def _hang_up(process: subprocess.Popen[str]) -> None:

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sao_events.dbt.settings import DbtSettings
@@ -40,6 +40,11 @@ def plain(text: str) -> str:
     """`text` without colours, backtraces of nothing, and space at its ends."""
     lines = _COLOUR.sub("", text).splitlines()
     return "\n".join(line for line in lines if not re.match(r"\s*\d+: <unknown>|\s+at \./|\s*\d+: \w+$", line)).strip()
+
+
+def uncompiled(message: Any) -> str:
+    """Why there is no SQL of something that dbt refuses to compile with this `message`."""
+    return f"dbt cannot compile it: {' '.join(str(message or 'it does not say why').split())[:300]}"
 
 
 def parse_folder(settings: DbtSettings) -> Path:

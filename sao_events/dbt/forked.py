@@ -35,7 +35,7 @@ from sao_events.dbt.command import (
 from sao_events.dbt.content import HASHED
 from sao_events.dbt.log import Follower
 from sao_events.errors import DbtError, SaoError
-from sao_events.identity import Rendered
+from sao_events.identity import Inputs, Rendered
 from sao_events.ports import Answer, Piece, PieceEnded
 from sao_events.project import Project
 
@@ -190,11 +190,12 @@ class WarmBuilder(DbtBuilder):
             follower.cancelled = True
         self._server.ask(cancel=[follower.piece.id for follower in builds])
 
-    def render(self, names: Collection[str], twice: Collection[str] = ()) -> dict[str, Rendered]:
+    def render(self, wanted: Mapping[str, Inputs]) -> dict[str, Rendered]:
         with self._loading:
             if self._loaded is None or self._server.dead:
                 self.load(self._default)
-            return both(self._rendered(names, again=False), self._rendered(twice, again=True))
+            twice = [name for name, inputs in wanted.items() if inputs.twice]
+            return both(self._rendered(wanted, again=False), self._rendered(twice, again=True))
 
     def _rendered(self, names: Collection[str], *, again: bool) -> dict[str, dict[str, str]]:
         if not names:

@@ -50,6 +50,13 @@ ELSEWHERE = frozenset(
     """flags invocation_args_dict should_full_refresh selected_resources set_sql_header raw_code raw_sql checksum
     build_path compiled_code batch""".split()
 )
+# Names through which a template asks the warehouse, or may find what does.
+ASKING = frozenset(
+    """run_query statement load_result load_relation load_cached_relation get_columns_in_relation get_columns_in_query
+    get_column_schema_from_query get_relation_last_modified get_catalog context""".split()
+)
+_ADAPTER = re.compile(r"\badapter\b")
+_ADAPTER_HARMLESS = re.compile(r"\badapter\s*\.\s*(?:dispatch|quote|quote_as_configured|type)\s*\(")
 _SETS_CONFIG = re.compile(r"\bconfig\s*\.\s*set\b")
 _ITSELF = frozenset({"model", "meta", "meta_get", "tags"})
 _WHERE = re.compile(r"(\bget_where_subquery)\((?:ref|source)\([^()]*\)\)")  # the same for all tests, but for the name
@@ -120,6 +127,7 @@ def of_node(node: Mapping[str, Any], around: Surroundings) -> Made:
         _together(rest),
         _doubt(node, (body, *rendered.texts)),
         _renders_twice(node, (body, *rendered.texts)),
+        _asks((body, *rendered.texts)),
     )
     seed = {"sql": _seed_summary(node, around.root)} if node.get("resource_type") == "seed" else {}
     shown = found | {"sql": node.get("raw_code") or "", "macros": reach.listing} | seed
@@ -149,7 +157,9 @@ def of_test(test: Mapping[str, Any], around: Surroundings) -> Made:
     parts = _digests(found) | _macro_part(reach)
     own = around.macros.reach(at_build)
     rest = shown_elsewhere | _looked_up(test, (), own.texts, around) | {"macros": own.identity}
-    return Made(parts, {}, Inputs(combine(parts).base, _together(rest), _doubt(test, (*texts, *reach.texts))))
+    all_texts = (*texts, *reach.texts)
+    inputs = Inputs(combine(parts).base, _together(rest), _doubt(test, all_texts), asks=_asks(all_texts))
+    return Made(parts, {}, inputs)
 
 
 def _together(texts: Mapping[str, str]) -> str:
@@ -159,6 +169,13 @@ def _together(texts: Mapping[str, str]) -> str:
 def _renders_twice(node: Mapping[str, Any], texts: Iterable[Text]) -> bool:
     incremental = (node.get("config") or {}).get("materialized") == "incremental"
     return incremental or any("is_incremental" in text.words for text in texts)
+
+
+def _asks(texts: Iterable[Text]) -> bool:
+    return any(
+        text.words & ASKING or len(_ADAPTER.findall(text.code)) > len(_ADAPTER_HARMLESS.findall(text.code))
+        for text in texts
+    )
 
 
 def _doubt(thing: Mapping[str, Any], texts: Iterable[Text]) -> str:
