@@ -30,7 +30,7 @@ from sao_events.project import (
     project_digest,
     project_from_bytes,
     project_to_bytes,
-    quorum_warnings,
+    with_graph,
 )
 from sao_events.relations import left, made_by, recalled
 from sao_events.relations import unknown as not_on_record
@@ -268,11 +268,8 @@ def with_sources(project: Project, told: Mapping[str, SourceConfig]) -> Project:
             raise SaoError(f"sources: there is no source {name} in the project", hint=f"there are: {names or 'none'}")
         for source in found:
             known[source.id] = _told(source, says)
-    before = project.graph
-    graph = Graph(before.nodes.values(), known.values(), before.tests.values(), before.adapter)
-    old, new = (list(quorum_warnings(it, project.places).values()) for it in (before, graph))
-    warnings = [warning for warning in project.warnings if warning not in old or warning in new]
-    return replace(project, graph=graph, warnings=(*warnings, *(warning for warning in new if warning not in old)))
+    graph = project.graph
+    return with_graph(project, Graph(graph.nodes.values(), known.values(), graph.tests.values(), graph.adapter))
 
 
 def _told(source: Source, says: SourceConfig) -> Source:

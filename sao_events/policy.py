@@ -68,16 +68,24 @@ def read_policy(
     warnings: list[str] = []
     window, quorum = _freshness(block.get("freshness"), node, warnings)
     lag, fresh_from = _state(block.get("state"), node)
+    if lag == 0:
+        warnings.append(_no_window(node, "state.lag_tolerance"))
     _contradictions(node, window, quorum, lag, fresh_from, warnings)
     seconds = lag if lag is not None else window if window is not None else 0.0
     ours = (config.get("meta") or {}).get("sao") or {}
-    staleness = None if ours.get("max_staleness") is None else _duration(ours["max_staleness"], node, "max_staleness")
+    staleness = (
+        None if ours.get("max_staleness") is None else _duration(ours["max_staleness"], node, "meta.sao.max_staleness")
+    )
     if staleness == 0:
         raise PolicyError(f"{node}: meta.sao.max_staleness must be longer than nothing")
-    made = Policy(
-        max(seconds, 0.0), fresh_from or quorum or "any", _lazy(lazy, node), staleness, read_calendar(ours, node)
-    )
-    return made, warnings
+    calendar = read_calendar(ours, node)
+    if calendar is not None and any(least == 0 for _, least in calendar.rules):
+        warnings.append(_no_window(node, "meta.sao.window.every"))
+    return Policy(seconds, fresh_from or quorum or "any", _lazy(lazy, node), staleness, calendar), warnings
+
+
+def _no_window(node: str, key: str) -> str:
+    return f"{node}: {key} is 0, which is no window: new data is built at once; leave it out if so meant"
 
 
 def _contradictions(
@@ -130,7 +138,10 @@ def _build_after(block: object, node: str, warnings: list[str]) -> tuple[float |
         warnings.append(
             f"{node}: build_after: {block} is read, but dbt's form is build_after: {{count: ..., period: ...}}"
         )
-        return _duration(block, node, "freshness.build_after"), None
+        seconds = _duration(block, node, "freshness.build_after")
+        if seconds == 0:
+            warnings.append(_no_window(node, "freshness.build_after"))
+        return seconds, None
     if not isinstance(block, Mapping):
         raise PolicyError(f"{node}: freshness.build_after must be a mapping with count and period, not {block!r}")
     quorum = _quorum(block["updates_on"], node, "updates_on") if block.get("updates_on") is not None else None
@@ -151,6 +162,8 @@ def _counted(count: object, period: object, node: str, warnings: list[str]) -> f
         raise PolicyError(f"{node}: freshness.build_after.period must be one of {', '.join(PERIODS)}, not {period!r}")
     if count < 0:
         warnings.append(f"{node}: freshness.build_after.count is {count}; a negative window counts as none")
+    if count == 0:
+        warnings.append(_no_window(node, "freshness.build_after.count"))
     return float(max(count, 0) * PERIODS[str(period)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 from sao_events.claims import Claim
@@ -103,6 +103,13 @@ def quorum_warnings(graph: Graph, places: Mapping[str, str]) -> dict[str, str]:
             f"write updates_on: any{instead}{_at(places, node.id)}"
         )
     return found
+
+
+def with_graph(project: Project, graph: Graph) -> Project:
+    """The project with other sources or policies in its graph, and the warnings of quorums that follow from these."""
+    old, new = (list(quorum_warnings(it, project.places).values()) for it in (project.graph, graph))
+    warnings = [warning for warning in project.warnings if warning not in old or warning in new]
+    return replace(project, graph=graph, warnings=(*warnings, *(warning for warning in new if warning not in old)))
 
 
 def _at(places: Mapping[str, str], name: str) -> str:

@@ -173,6 +173,61 @@ def test_what_cannot_be_compared_is_said(
     assert message in err
 
 
+def model(name: str, *reads: str, **config: Any) -> dict[str, Any]:
+    """As dbt's manifest has it, as far as it is read."""
+    file = f"models/{name}.sql"
+    depends, config = {"nodes": list(reads), "macros": []}, {"materialized": "table", **config}
+    known = {"name": name, "resource_type": "model", "raw_code": "select 1", "language": "sql"}
+    return {"unique_id": name, **known, "original_file_path": file, "config": config, "depends_on": depends}
+
+
+def manifest(*models: dict[str, Any]) -> dict[str, Any]:
+    source = {"unique_id": "source.raw", "name": "raw", "source_name": "raw"}
+    metadata = {"dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json", "adapter_type": "duckdb"}
+    nodes = {f"entry {place}": model for place, model in enumerate(models)}
+    return {"metadata": metadata, "nodes": nodes, "sources": {"source.raw": source}}
+
+
+MANIFESTS: dict[str, tuple[Any, str]] = {
+    "a cycle": (
+        manifest(model("model.x", "model.y"), model("model.y", "model.x")),
+        "the graph has a cycle: model.x -> model.y -> model.x",
+    ),
+    "a node twice": (manifest(model("model.x"), model("model.x")), "two nodes of the name model.x"),
+    "a policy": (manifest(model("x", state={"lag_tolerance": "1"})), "'1' is not a duration"),
+    "nodes that are none": (manifest({"name": "x"}), "is not as dbt writes it: KeyError: 'resource_type'"),
+    "another type": (manifest({**model("x"), "depends_on": "y"}), "is not as dbt writes it: AttributeError"),
+    "a list": ([1], "is damaged"),
+    "a number": (3, "is damaged"),
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_a_manifest_made_by_hand_that_is_wrong(case: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body, says = MANIFESTS[case]
+    (folder / "hand.json").write_text(json.dumps(body))
+    code, out, err = call(capsys, "--manifest", "hand.json", "--trace", "trace.yaml")
+    assert (code in (1, 3), out) == (True, "")
+    assert says in err
+    assert err.count("hand.json") == 1
+    assert "bug" not in err
+
+
+def test_what_is_wrong_with_the_policies_is_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zero = {"state": {"lag_tolerance": "0s"}, "freshness": {"build_after": {"count": 1, "period": "day"}}}
+    body = manifest(model("model.s"), model("model.x", "source.raw", "model.s", **zero))
+    (folder / "hand.json").write_text(json.dumps(body))
+    (folder / "trace.yaml").write_text("sources: {raw.raw: {every: 1h}}\n")
+    given = ("--manifest", "hand.json", "--trace", "trace.yaml", "--baseline", "every 1d", "--set", "model.x:all")
+    notes = [note for note in told(capsys, *given)["notes"] if "model.x" in note]
+    assert [" ".join(note.split()[:3]) for note in notes] == [
+        "model.x: state.lag_tolerance is",
+        "model.x: state.lag_tolerance (0s)",
+        "model.x:all: model.x: updates_on:",
+    ]
+    assert "can never be met: model.s cannot have new data" in notes[-1]
+
+
 def test_days_must_be_days(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for days in ("0", "-1", "x", "nan", "1e9"):
         assert call(capsys, "hourly.yaml", "--days", days, "--nodes")[0] == 2

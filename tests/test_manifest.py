@@ -493,6 +493,30 @@ def test_warnings_and_errors_name_the_place(tmp_path: Path) -> None:
         read_project(bad, root=tmp_path)
 
 
+def test_a_policy_is_warned_of_where_the_key_stands_that_is_meant(tmp_path: Path) -> None:
+    text = """
+        models:
+          - name: m
+            config:
+              state: {lag_tolerance: 0s}
+              freshness: {build_after: {count: -1, period: day}}
+              meta:
+                sao: {window: [{every: 0h}]}
+        """
+    write_project(tmp_path, {"models/p.yml": text})
+    config = {
+        "state": {"lag_tolerance": "0s"},
+        "freshness": {"build_after": {"count": -1, "period": "day"}},
+        "meta": {"sao": {"window": [{"every": "0h"}]}},
+    }
+    body = manifest(model("m", config=config, patch_path="shop://models/p.yml"))
+    places = {warning.rpartition(" ")[2] for warning in read_project(body, root=tmp_path).warnings}
+    assert places == {"(models/p.yml:4)", "(models/p.yml:5)", "(models/p.yml:7)"}
+    config["meta"] = {"sao": {"window": "soon"}}
+    with pytest.raises(PolicyError, match=r"meta\.sao\.window: .*\(models/p\.yml:7\)"):
+        read_project(body, root=tmp_path)
+
+
 def test_early_cutoff_is_per_node() -> None:
     project = read_project(manifest(model("m", config={"meta": {"sao": {"early_cutoff": True}}}), model("n")))
     assert (node(project, "m").early_cutoff, node(project, "n").early_cutoff) == (True, False)

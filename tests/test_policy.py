@@ -114,6 +114,12 @@ WARNED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "the first wins",
     ),
+    "a window of nothing": ({"freshness": {"build_after": {"count": 0, "period": "day"}}}, "count is 0"),
+    "a window of nothing, short": ({"state": {"lag_tolerance": "0s"}}, "state.lag_tolerance is 0"),
+    "a window of nothing in the calendar": (
+        {"meta": {"sao": {"window": [{"every": "0h"}]}}},
+        "meta.sao.window.every is 0",
+    ),
     "a negative window": ({"freshness": {"build_after": {"count": -1, "period": "hour"}}}, "negative"),
 }
 

@@ -15,7 +15,7 @@ from sao_events.compare.snippet import build_after, snippet
 from sao_events.compare.trace import Durations
 from sao_events.compare.variant import Change, with_policies
 from sao_events.nodes import Test as DataTest
-from sao_events.policy import Policy, Settings
+from sao_events.policy import Policy, Settings, read_policy
 from sao_events.windows import Calendar
 from tests.compared import HOUR, node, project, trace
 
@@ -228,8 +228,13 @@ def test_no_proposal_no_yaml() -> None:
     [
         (Policy(86400.0), "{build_after: {count: 1, period: day}}"),
         (Policy(90.0), "{build_after: {count: 2, period: minute}}"),
-        (Policy(0.0, "all"), "{build_after: {count: 0, period: minute, updates_on: all}}"),
+        (Policy(3600.0, "all"), "{build_after: {count: 1, period: hour, updates_on: all}}"),
+        (Policy(0.0, "all"), "{build_after: {updates_on: all}}"),
+        (Policy(), "{build_after: {updates_on: any}}"),
     ],
 )
 def test_a_window_as_dbt_writes_it(policy: Policy, text: str) -> None:
     assert build_after(policy) == text
+    read, warnings = read_policy({"freshness": yaml.safe_load(text)}, node="m")
+    assert (read.updates_on, warnings) == (policy.updates_on, [])
+    assert 0 <= read.build_after - policy.build_after < 60

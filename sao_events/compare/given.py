@@ -11,7 +11,7 @@ from sao_events import events as e
 from sao_events.compare.recording import STATE_FILE, Recording, read_recording, trace_of
 from sao_events.compare.trace import Durations, Trace, measured
 from sao_events.compare.tracefile import read_trace
-from sao_events.errors import UsageError
+from sao_events.errors import DbtError, GraphError, PolicyError, UsageError
 from sao_events.policy import Settings
 from sao_events.project import Project, project_from_bytes
 from sao_events.scenario import Scenario, read_scenarios
@@ -82,7 +82,14 @@ def _only(path: Path) -> Scenario:
 def _read(manifest: Path, settings: Settings, variables: Mapping[str, Any] | None) -> Project:
     from sao_events.dbt.manifest import read_manifest, read_project
 
-    return read_project(read_manifest(manifest), vars=variables or {}, default=settings.default_config)
+    body = read_manifest(manifest)
+    try:
+        return read_project(body, vars=variables or {}, default=settings.default_config)
+    except (DbtError, GraphError, PolicyError) as error:
+        raise type(error)(f"{manifest}: {error.message}", hint=error.hint) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        said = f"{manifest} is not as dbt writes it: {type(error).__name__}: {error}"
+        raise DbtError(said, hint="write it anew with dbt parse") from None
 
 
 def _recording(log: Path | None, state_dir: Path | None) -> Recording | None:

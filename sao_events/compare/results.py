@@ -160,7 +160,17 @@ def notes(trace: Trace, results: Sequence[Result]) -> list[str]:
         for each in results
         if each.outcome.unfinished > 0
     ]
-    return found
+    return found + _warnings(results)
+
+
+def _warnings(results: Sequence[Result]) -> list[str]:
+    """What is wrong with the policies, once, under the name of the first that has it unless that is today's."""
+    found: dict[str, str] = {}
+    for each in results:
+        if each.outcome.variant.schedule is None:
+            for warning in each.outcome.project.warnings:
+                found.setdefault(warning, each.name)
+    return [warning if name == TODAY else f"{name}: {warning}" for warning, name in found.items()]
 
 
 def _lands(trace: Trace, source: str) -> bool:

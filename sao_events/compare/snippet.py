@@ -40,9 +40,11 @@ def snippet(project: Project, proposals: Sequence[Proposal]) -> str:
 
 
 def build_after(policy: Policy) -> str:
-    """The window and quorum as dbt writes them; a window of seconds is rounded up to minutes."""
+    """The window and quorum as dbt writes them; a window of seconds is rounded up to minutes, none is left out."""
     window = policy.build_after
-    period, size = next(((period, size) for period, size in PERIODS if window and not window % size), PERIODS[-1])
+    if not window:
+        return f"{{build_after: {{updates_on: {policy.updates_on}}}}}"
+    period, size = next(((period, size) for period, size in PERIODS if not window % size), PERIODS[-1])
     quorum = "" if policy.updates_on == "any" else f", updates_on: {policy.updates_on}"
     return f"{{build_after: {{count: {math.ceil(window / size)}, period: {period}{quorum}}}}}"
 

@@ -12,7 +12,7 @@ from sao_events.errors import UsageError
 from sao_events.graph import Graph
 from sao_events.nodes import Node
 from sao_events.policy import Policy, Quorum
-from sao_events.project import Project
+from sao_events.project import Project, with_graph
 from sao_events.windows import parse_duration
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -80,7 +80,7 @@ def with_policies(project: Project, policies: Mapping[str, Policy]) -> Project:
     """The project with other policies for the nodes named."""
     graph = project.graph
     nodes = [_with(node, policies.get(node.id, node.policy)) for node in graph.nodes.values()]
-    return replace(project, graph=Graph(nodes, graph.sources.values(), graph.tests.values(), graph.adapter))
+    return with_graph(project, Graph(nodes, graph.sources.values(), graph.tests.values(), graph.adapter))
 
 
 def _with(node: Node, policy: Policy) -> Node:

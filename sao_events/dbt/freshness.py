@@ -32,9 +32,14 @@ def policy_of(
     try:
         policy, warnings = read_policy(config, node=node["name"], default=default)
     except PolicyError as error:
-        raise PolicyError(f"{error.message} ({place(node, 'freshness', root)})", hint=error.hint) from None
-    where = place(node, "freshness", root) if warnings else ""
-    return policy, [f"{warning} ({where})" for warning in warnings]
+        raise PolicyError(f"{error.message} ({place(node, _key(error.message), root)})", hint=error.hint) from None
+    return policy, [f"{warning} ({place(node, _key(warning), root)})" for warning in warnings]
+
+
+def _key(said: str) -> str:
+    """The key that is the first which a message about a policy names."""
+    found = re.search(r": (?:meta\.(sao)|(state)\b)", said)
+    return found[found.lastindex or 0] if found else "freshness"
 
 
 def quorum_key(node: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_bytes()))
     except OSError as error:
         raise DbtError(f"cannot read dbt's manifest {path}: {error.strerror}", hint="run dbt parse") from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise DbtError(f"dbt's manifest {path} is damaged: {error}", hint="delete it and parse again") from None
     finally:
         if collecting:
