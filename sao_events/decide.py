@@ -8,7 +8,7 @@ where they go beyond. Pure: time comes in as an argument.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from sao_events.events import Observed
 from sao_events.graph import Graph
 from sao_events.nodes import Node
 from sao_events.policy import Settings
+from sao_events.records import record
 from sao_events.state import Baseline, Failure, Job, NodeState, World
 from sao_events.windows import Calendar
 
@@ -52,7 +53,7 @@ class Reason(StrEnum):
     upstream_not_ready = "upstream_not_ready"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decision:
     """What to do with a node now. `eligible_at` is the instant (UTC epoch seconds) at which a wait ends, where one is
     known.
@@ -269,11 +270,9 @@ def decide_node(look: Look, name: str) -> Decision:
     if not node.built:
         return VIEW_UNCHANGED
     decision = rules(look, node)
-    if decision.action is Action.build:
-        lacking = look.lacking(name)
-        if lacking:
-            evidence = {**decision.evidence, "would_be": decision.reason.value}
-            return Decision(Action.blocked, Reason.upstream_not_ready, waiting_for=lacking, evidence=evidence)
+    if decision.action is Action.build and (lacking := look.lacking(name)):
+        evidence = {**decision.evidence, "would_be": decision.reason.value}
+        return Decision(Action.blocked, Reason.upstream_not_ready, waiting_for=lacking, evidence=evidence)
     return decision
 
 

@@ -7,13 +7,14 @@ same state. Names of events and fields are the stored format: they may be added 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, NamedTuple
 
 from sao_events.lineage import Code
+from sao_events.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Observed:
     """What a build saw before it started: its own fingerprint (and the `parts` it is made of), the data version of
     every feed, the code of every upstream, how often the node had been cleared and dropped, and how often each node
@@ -29,17 +30,17 @@ class Observed:
     builds: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Event:
     """Base of all events."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EngineStarted(Event):
     """The service came up on this log: builds that ran are lost, unfinished jobs are decided again."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HeadSeen(Event):
     """The branch `ref` of the configured remote is at `commit`: that is what should be in force. Without a commit the
     remote could not be asked, for the reason `error`.
@@ -50,7 +51,7 @@ class HeadSeen(Event):
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PreviewAsked(Event):
     """The pull or merge request `number` of a git host of the kind `provider` is at `commit`; `fork`: its code comes
     from another repository.
@@ -62,7 +63,7 @@ class PreviewAsked(Event):
     fork: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PreviewMade(Event):
     """What the pull or merge request would build was found out, in a line, and told; `error`: why it was not."""
 
@@ -72,7 +73,7 @@ class PreviewMade(Event):
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProjectLoaded(Event):
     """The graph stored under the digest `project` is in force from here on; `commit` is its git commit, where there
     is one. `left` are the relations that the project before had and this one does not have.
@@ -84,7 +85,7 @@ class ProjectLoaded(Event):
     left: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProjectRejected(Event):
     """A commit or saved state of the project that dbt refused; the one before stays in force."""
 
@@ -92,7 +93,7 @@ class ProjectRejected(Event):
     commit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CodePushed(Event):
     """A hint that the code changed: a push to `ref`, or a saved file. What is deployed is looked up, not taken from
     here.
@@ -103,7 +104,7 @@ class CodePushed(Event):
     paths: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DataLanded(Event):
     """New data in a source. Load ids are compared per source; `loaded_at` is the event's own time where it is not
     given.
@@ -127,7 +128,7 @@ class DataLanded(Event):
     scope: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SourceProbed(Event):
     """A look at a source (`by` says how) found another `value` for its content than before, loaded at `loaded_at` where
     that is known; or it could not be looked at, for the reason `error`. Alone it makes nothing new.
@@ -140,42 +141,42 @@ class SourceProbed(Event):
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RelationDropped(Event):
     """The relation of `node` was seen to be missing from the warehouse."""
 
     node: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RelationsSeen(Event):
     """The relations of `nodes`, which had been built because they were missing, were seen in the warehouse."""
 
     nodes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RelationsKnown(Event):
     """What builds have written that were recorded without it: the fields of a `state.Relation` by relation."""
 
     relations: Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RelationsCleaned(Event):
     """Relations that had left the project were dropped on request."""
 
     relations: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StateCleared(Event):
     """The recorded state of `nodes` is to be forgotten; None means of all."""
 
     nodes: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JobRequested(Event):
     """An evaluation of `select` (None: all nodes), due at `due`; without `state_aware` every selected node is built."""
 
@@ -187,7 +188,7 @@ class JobRequested(Event):
     full_refresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JobFinished(Event):
     """The job has been decided and what it planned has ended; `reused_tests` kept their results."""
 
@@ -197,7 +198,7 @@ class JobFinished(Event):
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunStarted(Event):
     """A plan is about to be carried out: its nodes, each with the reason, and its tests."""
 
@@ -208,7 +209,7 @@ class RunStarted(Event):
     cause: str = "event"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunFinished(Event):
     """The run has ended: `success`, `failed` (some node), `error` (dbt itself), or `interrupted`."""
 
@@ -217,7 +218,7 @@ class RunFinished(Event):
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BuildStarted(Event):
     """A node is being built. `clock` is where its window will count from, `retries` how many retries of this series
     are used up if it fails, `advances` whether success makes its data new, `code` what it will have been built with;
@@ -237,7 +238,7 @@ class BuildStarted(Event):
     kind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NodeBuilt(Event):
     """The build succeeded; `seconds` is what dbt measured, `same_content` whether the stored rows are as they were.
     `columns` are those of the relation with their types in the warehouse, empty where nobody looked; None: as before.
@@ -259,7 +260,7 @@ class NodeBuilt(Event):
     spared: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NodeFailed(Event):
     """The build failed; what stood before stands."""
 
@@ -270,7 +271,7 @@ class NodeFailed(Event):
     status: str = "error"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BuildInterrupted(Event):
     """The build was cancelled or its process lost: no failed attempt."""
 
@@ -278,7 +279,7 @@ class BuildInterrupted(Event):
     node: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TestFinished(Event):
     """A test's outcome: `pass`, `warn`, `fail` or `error`. `seen` is the position of everything it looked at,
     `versions` the data versions behind it; `fails` are the nodes that count as failed by it. Where it was not run but

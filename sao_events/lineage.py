@@ -8,8 +8,10 @@ sections 2 and 4).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import blake2b
+
+from sao_events.records import record
 
 
 def digest(*parts: str) -> str:
@@ -22,7 +24,7 @@ def digest(*parts: str) -> str:
     return hasher.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Code:
     """Identity of the code that made a relation. Equal codes over equal data make equal relations."""
 
@@ -43,7 +45,7 @@ class Code:
         return digest(*(part for name in names for part in (name, known.get(name, ""))))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reading:
     """How a node reads its upstreams: `named` columns of some, `select *` of others (`star`), and of the rest no one
     knows. Where its SQL is taken apart, `rows` are the columns of each upstream that decide which rows there are, and

@@ -9,9 +9,10 @@ from typing import TypeVar
 from sao_events import events as e
 from sao_events.events import Observed
 from sao_events.lineage import Code
+from sao_events.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attempt:
     """A build that was started: what it saw, where its window counts from, and what its success will mean."""
 
@@ -27,7 +28,7 @@ class Attempt:
     kind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Relation:
     """A relation that a build of `node`, of the `kind`, wrote last, at the instant `built`. `left`: since when it is in
     the project no more, where it is not, and with which `commit`.
@@ -40,7 +41,7 @@ class Relation:
     commit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Baseline:
     """The last successful build. `clock` is where the window counts from; `started`, `ended` are instants, `seconds`
     dbt's own time.
@@ -55,7 +56,7 @@ class Baseline:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failure:
     """The last attempt failed: what it had seen at its start, when it ended, how many retries are used up. Where a test
     failed, that and its `definition`; `built` is the last build of all, where its rows stand in the warehouse although
@@ -73,7 +74,7 @@ class Failure:
     built: Baseline | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hashed:
     """What is known of the content of a node: its hash after the last build (None where that is not known), and since
     when it is so, the end of the first build that left it. Of all builds that were to be hashed: how many were, how
@@ -96,7 +97,7 @@ class Hashed:
 NOT_HASHED = Hashed()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NodeState:
     """All that is on record for a node.
 
@@ -143,7 +144,7 @@ class NodeState:
         return self.drops > (self.baseline.observed.drops if self.baseline else 0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Landed:
     """A landing as it was recorded: its place in the log, when its data is from, and what its loader knows of it."""
 
@@ -155,7 +156,7 @@ class Landed:
     counts: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Held:
     """A landing that made nothing new. `why`: `empty`, `partial`, or `incomplete`, while its `load` waits for others of
     `together`, the sources that are new only as a whole.
@@ -167,7 +168,7 @@ class Held:
     together: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SourceState:
     """`version` counts the loads that brought new data; `newest` is the latest load time; `event` the place in the
     log of the last, of which `rows`, `load_id` and `partial` are. `held`: a later landing that made nothing new.
@@ -184,7 +185,7 @@ class SourceState:
     sent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Probed:
     """What the looks at a source found last: the `value` that stands for its content since `at`, of data loaded at
     `loaded_at`; `error`: why it could not be looked at since `at`.
@@ -197,7 +198,7 @@ class Probed:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TestState:
     """The last outcome of a test, of which definition, over which positions, and when; how it was proven, where it was
     not run.
@@ -213,7 +214,7 @@ class TestState:
     proven: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Job:
     """A job that is not finished. `done` are the nodes that it has already built or failed to build, `tested` the
     tests that it has run.
@@ -237,7 +238,7 @@ class Job:
         return self.selects(name) and name not in self.done
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """A run under way: its nodes with their reasons, its tests, and the job it belongs to."""
 
@@ -248,7 +249,7 @@ class Run:
     job: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Head:
     """The tracked branch of the remote: at which commit it was found, first so at `seen`; `error`: why it cannot be
     asked since `failed`.

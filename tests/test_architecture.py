@@ -21,6 +21,7 @@ SOURCE = Path(__file__).parent.parent / PACKAGE
 
 # Each module of the core may import those before it.
 CORE = (
+    "records",
     "errors",
     "compact",
     "windows",
