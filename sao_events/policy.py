@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from sao_events.errors import PolicyError
@@ -16,6 +17,13 @@ from sao_events.windows import Calendar, parse_duration, read_calendar
 
 Quorum = Literal["any", "all"]
 PERIODS = {"minute": 60, "hour": 3600, "day": 86400}
+# The keys that are read, by the block they stand in; `lazy` is taken from beside the blocks.
+READ = {
+    "freshness": ("build_after", "updates_on"),
+    "freshness.build_after": ("count", "period", "updates_on"),
+    "state": ("lag_tolerance", "require_fresh_data_from"),
+    "meta.sao": ("max_staleness", "timezone", "window", "quiet", "fresh_by"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +75,13 @@ def read_policy(
     lazy = config.get("lazy", (default or {}).get("lazy", False))
     warnings: list[str] = []
     window, quorum = _freshness(block.get("freshness"), node, warnings)
-    lag, fresh_from = _state(block.get("state"), node)
+    lag, fresh_from = _state(block.get("state"), node, warnings)
     if lag == 0:
         warnings.append(_no_window(node, "state.lag_tolerance"))
     _contradictions(node, window, quorum, lag, fresh_from, warnings)
     seconds = lag if lag is not None else window if window is not None else 0.0
     ours = (config.get("meta") or {}).get("sao") or {}
+    _unread(ours, "meta.sao", node, warnings)
     staleness = (
         None if ours.get("max_staleness") is None else _duration(ours["max_staleness"], node, "meta.sao.max_staleness")
     )
@@ -82,6 +91,15 @@ def read_policy(
     if calendar is not None and any(least == 0 for _, least in calendar.rules):
         warnings.append(_no_window(node, "meta.sao.window.every"))
     return Policy(seconds, fresh_from or quorum or "any", _lazy(lazy, node), staleness, calendar), warnings
+
+
+def _unread(block: Mapping[str, Any], name: str, node: str, warnings: list[str]) -> None:
+    """Warn of the keys that are not read. Of dbt State's own there are more, so there only of what looks like ours."""
+    for key in (str(key) for key in block if key not in READ[name]):
+        near = get_close_matches(key, READ[name], 1, 0.6)
+        if near or name != "state":
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(READ[name])}"
+            warnings.append(f"{node}: {name} has the unknown key {key}, which is not read; {hint}")
 
 
 def _no_window(node: str, key: str) -> str:
@@ -117,6 +135,7 @@ def _freshness(block: object, node: str, warnings: list[str]) -> tuple[float | N
         return None, None
     if not isinstance(block, Mapping):
         raise PolicyError(f"{node}: freshness must be a mapping with build_after, not {block!r}")
+    _unread(block, "freshness", node, warnings)
     window, quorum = _build_after(block.get("build_after"), node, warnings)
     if "updates_on" in block:
         beside = _quorum(block["updates_on"], node, "freshness.updates_on")
@@ -144,6 +163,7 @@ def _build_after(block: object, node: str, warnings: list[str]) -> tuple[float |
         return seconds, None
     if not isinstance(block, Mapping):
         raise PolicyError(f"{node}: freshness.build_after must be a mapping with count and period, not {block!r}")
+    _unread(block, "freshness.build_after", node, warnings)
     quorum = _quorum(block["updates_on"], node, "updates_on") if block.get("updates_on") is not None else None
     return _counted(block.get("count"), block.get("period"), node, warnings), quorum
 
@@ -167,13 +187,14 @@ def _counted(count: object, period: object, node: str, warnings: list[str]) -> f
     return float(max(count, 0) * PERIODS[str(period)])
 
 
-def _state(block: object, node: str) -> tuple[float | None, Quorum | None]:
+def _state(block: object, node: str, warnings: list[str]) -> tuple[float | None, Quorum | None]:
     if block is None:
         return None, None
     if not isinstance(block, Mapping):
         raise PolicyError(
             f"{node}: state must be a mapping with lag_tolerance or require_fresh_data_from, not {block!r}"
         )
+    _unread(block, "state", node, warnings)
     lag, fresh_from = block.get("lag_tolerance"), block.get("require_fresh_data_from")
     return (
         None if lag is None else _duration(lag, node, "state.lag_tolerance"),

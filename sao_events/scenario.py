@@ -40,12 +40,13 @@ EVENT_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One line of the timeline: at the instant `at`, `kind` happens to `subject`, with further values."""
+    """One entry of the timeline: at the instant `at`, `kind` happens to `subject`, with further values."""
 
     at: float
     kind: str
     subject: str
     values: Mapping[str, Any]
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,10 @@ def read_scenarios(path: Path) -> Iterator[Scenario]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    yield from parse_scenarios(text, str(path))
+    found = list(parse_scenarios(text, str(path)))
+    if not found:
+        raise ConfigError(f"{path}: there is no scenario in it")
+    yield from found
 
 
 def parse_scenarios(text: str, place: str) -> Iterator[Scenario]:
@@ -333,7 +337,7 @@ def _happening(
     if kind == "clear":
         values["nodes"] = None if not isinstance(subject, list) and subject == "all" else _names(subject, block, place)
         _among(values["nodes"] or (), known, "clear: there is no", place, block.line)
-    return Happening(_offset(block["at"], start, place), kind, str(subject), values)
+    return Happening(_offset(block["at"], start, place), kind, str(subject), values, block.line)
 
 
 def _names(value: object, block: Block, place: str) -> tuple[str, ...]:

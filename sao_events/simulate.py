@@ -291,7 +291,7 @@ def backwards(scenario: Scenario) -> list[str]:
             at, after = offset(happening.at - scenario.start), offset(latest - scenario.start)
             found.append(
                 f"{scenario.name}: `{happening.kind}: {happening.subject}` at {at} stands after {after}: time does not "
-                "run backwards, events happen in the order of their times"
+                f"run backwards, events happen in the order of their times ({scenario.place}:{happening.line})"
             )
         latest = max(latest, happening.at)
     return found

@@ -513,8 +513,27 @@ def test_a_policy_is_warned_of_where_the_key_stands_that_is_meant(tmp_path: Path
     places = {warning.rpartition(" ")[2] for warning in read_project(body, root=tmp_path).warnings}
     assert places == {"(models/p.yml:4)", "(models/p.yml:5)", "(models/p.yml:7)"}
     config["meta"] = {"sao": {"window": "soon"}}
+    body = manifest(model("m", config=config, patch_path="shop://models/p.yml"))
     with pytest.raises(PolicyError, match=r"meta\.sao\.window: .*\(models/p\.yml:7\)"):
         read_project(body, root=tmp_path)
+
+
+def test_a_key_that_dbt_drops_or_passes_on_unread_is_told() -> None:
+    """As dbt 1.11 has it: what it does not know is gone from `config.freshness`, and stays in what was written."""
+    build_after = {"count": 1, "period": "hour", "updates_on": "any"}
+    written = {"build_after": {"count": 1, "period": "hour", "update_on": "all"}}
+    body = manifest(
+        model("a", config={"freshness": None}, unrendered_config={"freshness": {"build_aftr": build_after}}),
+        model("b", config={"freshness": {"build_after": build_after}}, unrendered_config={"freshness": written}),
+        model("c", config={"state": {"lag_tolerence": "1h"}}),
+    )
+    project = read_project(body)
+    assert [warning.partition(", which")[0] for warning in project.warnings] == [
+        "a: freshness has the unknown key build_aftr",
+        "b: freshness.build_after has the unknown key update_on",
+        "c: state has the unknown key lag_tolerence",
+    ]
+    assert [node(project, name).policy for name in "abc"] == [Policy(), Policy(3600.0), Policy()]
 
 
 def test_early_cutoff_is_per_node() -> None:

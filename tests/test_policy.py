@@ -114,6 +114,11 @@ WARNED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "the first wins",
     ),
+    "a misspelt window": ({"freshness": {"build_aftr": HOURLY}}, "freshness has the unknown key build_aftr"),
+    "the freshness of a source": ({"freshness": {"warn_after": HOURLY}}, "known are build_after, updates_on"),
+    "a misspelt quorum": ({"freshness": {"build_after": {"update_on": "all"}}}, "did you mean updates_on?"),
+    "a misspelt tolerance": ({"state": {"lag_tolerence": "1h"}}, "did you mean lag_tolerance?"),
+    "a misspelt calendar": ({"meta": {"sao": {"windw": []}}}, "meta.sao has the unknown key windw"),
     "a window of nothing": ({"freshness": {"build_after": {"count": 0, "period": "day"}}}, "count is 0"),
     "a window of nothing, short": ({"state": {"lag_tolerance": "0s"}}, "state.lag_tolerance is 0"),
     "a window of nothing in the calendar": (
@@ -139,6 +144,10 @@ def test_warned(case: str) -> None:
 def test_what_is_clear_is_not_warned_of(case: str) -> None:
     found = read_policy(POLICIES[case][0], node="m")[1]
     assert found == [] or case.startswith("each")
+
+
+def test_keys_of_dbt_state_that_are_not_ours_are_not_warned_of() -> None:
+    assert read_policy({"state": {"enabled": True, "pre_clone": False}}, node="m") == (Policy(), [])
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,12 @@ def run(path: Path, text: str) -> Timeline:
     return Simulation(scenario).run()
 
 
+@pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+def test_a_file_without_a_scenario(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"s\.yaml: there is no scenario in it"):
+        run(tmp_path / "s.yaml", text)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -190,6 +196,7 @@ def test_events_out_of_order_happen_in_order_and_are_named(tmp_path: Path) -> No
     assert [at - start for at, _, _ in timeline.builds] == [0, 3600, 7200]
     (warning,) = timeline.warnings
     assert "`land: raw.a` at +1h stands after +2h" in warning
+    assert warning.endswith(f"({tmp_path}/s.yaml:5)")
 
 
 def test_the_same_scenario_twice_is_the_same_timeline(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sao_events.errors import PolicyError
-from sao_events.policy import Policy, read_policy
+from sao_events.policy import READ, Policy, read_policy
 from sao_events.probes import interval
 
-NODE_KEYS = ("lazy", "early_cutoff", "max_staleness", "timezone", "window", "quiet", "fresh_by")
+NODE_KEYS = ("lazy", "early_cutoff", *READ["meta.sao"])
 FLAGS = dict.fromkeys(("lazy", "static", "view", "reuse", "proof", "aggregate")) | {"early_cutoff": "auto"}
 PERIODS = ("second", "minute", "hour", "day", "week")
 SOURCE_KEYS = ("static", "view", "probe", "files")
@@ -28,7 +28,8 @@ def policy_of(
     node: Mapping[str, Any], sao: Mapping[str, Any], default: Mapping[str, Any], root: Path | None
 ) -> tuple[Policy, list[str]]:
     """The policy of `node` and warnings about it, each with the place. Raises PolicyError, with the place."""
-    config = declared(node) | ({"lazy": sao["lazy"]} if "lazy" in sao else {}) | {"meta": {"sao": sao}}
+    ours = {key: value for key, value in sao.items() if key in READ["meta.sao"]}
+    config = declared(node) | ({"lazy": sao["lazy"]} if "lazy" in sao else {}) | {"meta": {"sao": ours}}
     try:
         policy, warnings = read_policy(config, node=node["name"], default=default)
     except PolicyError as error:
@@ -73,14 +74,16 @@ def _freshness(rendered: Any, written: Any) -> Any:
         return None
     if not isinstance(written, Mapping):
         return rendered or {}
-    beside = {"updates_on": written["updates_on"]} if "updates_on" in written else {}
+    beside = {key: value for key, value in written.items() if key != "build_after"}
     if not isinstance(rendered, Mapping):
         short = written.get("build_after")
         return ({"build_after": short} if isinstance(short, str) else {}) | beside
-    block = rendered.get("build_after")
-    inner = written.get("build_after")
-    if beside and isinstance(block, Mapping) and not (isinstance(inner, Mapping) and "updates_on" in inner):
-        block = {key: value for key, value in block.items() if key != "updates_on"}
+    block, inner = rendered.get("build_after"), written.get("build_after")
+    if isinstance(block, Mapping):
+        inner = inner if isinstance(inner, Mapping) else {}
+        dropped = ["updates_on"] if "updates_on" in beside and "updates_on" not in inner else []
+        unread = {key: value for key, value in inner.items() if key not in READ["freshness.build_after"]}
+        block = {key: value for key, value in block.items() if key not in dropped} | unread
     return {"build_after": block} | beside
 
 
