@@ -536,6 +536,20 @@ def test_a_key_that_dbt_drops_or_passes_on_unread_is_told() -> None:
     assert [node(project, name).policy for name in "abc"] == [Policy(), Policy(3600.0), Policy()]
 
 
+def test_a_policy_outside_its_block_is_told() -> None:
+    body = manifest(
+        model("a", config={"lag_tolerance": "4h", "updates_on": "all", "count": 3}),
+        model("b", config={"freshness": None}, unrendered_config={"freshness": "4h"}),
+        model("c", config={"freshness": None}, unrendered_config={"freshness": "{{ none }}"}),
+        model("d", config={"freshness": None}, unrendered_config={"freshness": None}),
+    )
+    assert [warning.partition(",")[0] for warning in read_project(body).warnings] == [
+        "a: updates_on stands in config itself",
+        "a: lag_tolerance stands in config itself",
+        "b: freshness: 4h is no mapping",
+    ]
+
+
 def test_early_cutoff_is_per_node() -> None:
     project = read_project(manifest(model("m", config={"meta": {"sao": {"early_cutoff": True}}}), model("n")))
     assert (node(project, "m").early_cutoff, node(project, "n").early_cutoff) == (True, False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sao_events.probes import interval
 
 NODE_KEYS = ("lazy", "early_cutoff", *READ["meta.sao"])
 FLAGS = dict.fromkeys(("lazy", "static", "view", "reuse", "proof", "aggregate")) | {"early_cutoff": "auto"}
+ASTRAY = {"build_after": "freshness", "updates_on": "freshness.build_after"} | dict.fromkeys(READ["state"], "state")
 PERIODS = ("second", "minute", "hour", "day", "week")
 SOURCE_KEYS = ("static", "view", "probe", "files")
 TEST_KEYS = ("reuse", "proof", "aggregate")
@@ -34,7 +35,19 @@ def policy_of(
         policy, warnings = read_policy(config, node=node["name"], default=default)
     except PolicyError as error:
         raise PolicyError(f"{error.message} ({place(node, _key(error.message), root)})", hint=error.hint) from None
-    return policy, [f"{warning} ({place(node, _key(warning), root)})" for warning in warnings]
+    told = [f"{warning} ({place(node, _key(warning), root)})" for warning in warnings]
+    return policy, told + [f"{warning} ({place(node, key, root)})" for key, warning in _astray(node)]
+
+
+def _astray(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What dbt takes without a word and nobody reads: keys of a policy outside its block, a word for a block."""
+    config, written = node.get("config") or {}, (node.get("unrendered_config") or {}).get("freshness")
+    for key, block in ASTRAY.items():
+        if key in config:
+            yield key, f"{node['name']}: {key} stands in config itself, where nothing reads it; move it into {block}"
+    if isinstance(written, str) and not config.get("freshness") and not re.search(r"[{(\[]|None|none", written):
+        wanted = "write {build_after: {count: ..., period: ...}}"
+        yield "freshness", f"{node['name']}: freshness: {written} is no mapping, and dbt leaves it out; {wanted}"
 
 
 def _key(said: str) -> str:
