@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -304,6 +305,13 @@ class StoreContract(DeliveriesContract):
         store.put_project("d1", b"another")
         assert store.get_project("d1") == b"one"
         assert store.get_project("d2") == b"\0\xff" * 5000
+
+    def test_projects_that_are_much_alike_are_each_as_they_were(self, store: Store) -> None:
+        things = [{"id": f"model.a.{n % 900}", "parts": {"sql": f"{n * 7919 % 300:x}"}} for n in range(1000)]
+        bodies = {f"d{n}": json.dumps([*things[:n], {"id": "new"}, *things[n + 1 :]]).encode() for n in (0, 500, 999)}
+        for digest, body in bodies.items():
+            store.put_project(digest, body)
+        assert {digest: store.get_project(digest) for digest in bodies} == bodies
 
     def test_a_project_that_is_not_there_is_named(self, store: Store) -> None:
         with pytest.raises(StoreError, match="d404"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sqlite3
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -16,6 +18,7 @@ import pytest
 
 from sao_events import events as e
 from sao_events.errors import SaoError, StoreError, UsageError
+from sao_events.lineage import digest
 from sao_events.ports import Delivery, Draft, Incoming, Store
 from sao_events.store import database, open_store
 from sao_events.store.memory import MemoryStore
@@ -295,6 +298,31 @@ def test_a_damaged_file_is_named_and_one_moved_away_is_begun_anew(path: Path) ->
     path.rename(path.with_suffix(".damaged"))
     with closing(SqliteStore(path)) as store:
         assert store.append([landed(1)]) == store.read()
+
+
+def test_a_project_after_an_edit_takes_little_more_room(store: SqliteStore, path: Path) -> None:
+    def room() -> int:
+        with raw(path) as other:
+            [(size,)] = other.execute(
+                "SELECT (SELECT sum(length(body)) FROM projects) + (SELECT sum(length(body)) FROM texts)"
+            )
+        return int(size)
+
+    things = [{"id": f"model.a.{n}", "own": digest(str(n))} for n in range(5000)]
+    store.put_project("before", json.dumps(things).encode())
+    before = room()
+    store.put_project("after", json.dumps([{"id": "first"}, *things[:2500], {"id": "new"}, *things[2501:]]).encode())
+    assert room() - before < before / 20
+
+
+def test_a_project_with_a_piece_lost_is_damaged_and_one_kept_whole_is_read(store: SqliteStore, path: Path) -> None:
+    store.put_project("a", b"{}")
+    with raw(path) as other:
+        other.execute("INSERT INTO projects VALUES ('old', ?)", [zlib.compress(b"[1]")])
+        other.execute("DELETE FROM texts")
+    assert store.get_project("old") == b"[1]"
+    with pytest.raises(StoreError, match="damaged project"):
+        store.get_project("a")
 
 
 def test_a_damaged_checkpoint_counts_as_none(store: SqliteStore, path: Path) -> None:

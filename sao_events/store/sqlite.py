@@ -25,6 +25,7 @@ from sao_events.store import identities
 from sao_events.store.database import STATEMENTS, connect, explained, migrate, migrations, transaction
 from sao_events.store.deliveries import SqliteTable, delivered_of, question, take
 from sao_events.store.drafts import check, check_incoming
+from sao_events.store.pieces import put_together, taken_apart
 from sao_events.store.writer import GroupedWriter
 from sao_events.stored import event_from_json, event_to_json
 
@@ -192,7 +193,9 @@ class SqliteStore:
 
     def put_project(self, digest: str, body: bytes) -> None:
         """See `Store.put_project`."""
-        self._put(_PUT_PROJECT, digest, zlib.compress(body))
+        row, pieces = taken_apart(body)
+        self._put_all(identities.PUT_TEXT, pieces)
+        self._put(_PUT_PROJECT, digest, row)
 
     def get_project(self, digest: str) -> bytes:
         """See `Store.get_project`."""
@@ -200,8 +203,8 @@ class SqliteStore:
         if not found:
             raise StoreError(f"there is no project {digest} in {self.path}", hint="load the project again")
         try:
-            return zlib.decompress(found[0][0])
-        except zlib.error as error:
+            return put_together(found[0][0], lambda names: self._ask_each(identities.GET_TEXTS, names))
+        except (KeyError, zlib.error) as error:
             raise StoreError(f"{self.path} holds a damaged project: {error}", hint="restore a backup") from None
 
     def put_texts(self, texts: Mapping[str, str]) -> None:
