@@ -299,6 +299,7 @@ def dbt_settings(config: Config, folder: Path | None = None) -> DbtSettings:
         runner=dbt.runner,
         threads=dbt.threads,
         grace=dbt.grace,
+        keep_output=dbt.keep_output,
         aggregate=config.settings.aggregate_tests,
         columns=config.settings.prove_tests,
     )

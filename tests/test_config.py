@@ -85,7 +85,7 @@ def test_every_key_arrives(project: Path) -> None:
         """
 environment: prod
 project: {dir: ., profile: shop, target: production, vars: {day: "01", limit: 3, flag: true}}
-dbt: {runner: subprocess, executable: dbt-1.11, threads: 8, grace: 1m30s}
+dbt: {runner: subprocess, executable: dbt-1.11, threads: 8, grace: 1m30s, keep_output: 1w}
 decisions:
   trigger: jobs
   code_changes: after_window
@@ -106,6 +106,7 @@ sources: {raw.calendar: {static: true}, raw.v: {view: true}}
     assert (config.dbt.runner, config.dbt.executable, config.dbt.threads, config.dbt.grace) == (
         "subprocess", "dbt-1.11", 8, 90.0,
     )  # fmt: skip
+    assert config.dbt.keep_output == 7 * 86400
     settings = config.settings
     assert (settings.trigger, settings.code_changes, settings.settle) == ("jobs", "after_window", 5.0)
     assert (settings.attempts, settings.backoff, settings.max_concurrent_runs) == (4, 120.0, 3)
@@ -307,7 +308,7 @@ def test_the_page_tells_the_true_defaults(project: Path) -> None:
     rows = dict(re.findall(r"^\| `([a-z_.*]+)` \| `([^`]+)` \|", page, re.MULTILINE))
     told = {
         "http": ("host", "port", "body_limit"),
-        "dbt": ("runner", "grace"),
+        "dbt": ("runner", "grace", "keep_output"),
         "tests": ("reuse", "proof", "aggregate"),
         "relations": ("every",),
         "decisions": ("trigger", "code_changes", "settle", "max_concurrent_runs"),

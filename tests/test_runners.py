@@ -169,7 +169,9 @@ def shared(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pyt
     """A bench for all tests that leave the project as it is."""
     folder = tmp_path_factory.mktemp("shared")
     shutil.copytree(template, folder, dirs_exist_ok=True)
-    builder = open_builder(DbtSettings(folder / "project", folder / "state", runner=request.param, grace=5.0))
+    builder = open_builder(
+        DbtSettings(folder / "project", folder / "state", runner=request.param, grace=5.0, keep_output=3600.0)
+    )
     try:
         yield Bench(builder, folder / "project")
     finally:
@@ -263,10 +265,16 @@ def test_builds_what_is_asked_in_the_order_of_the_graph_and_reports_as_it_goes(b
 
 
 @warm_is_enough
-def test_keeps_the_whole_log_of_a_piece_as_plain_text(bench: Bench) -> None:
-    piece = bench.piece("raw", "base", "python")
+def test_keeps_the_whole_log_of_a_piece_as_plain_text_for_a_while(bench: Bench) -> None:
+    piece, runs = bench.piece("raw", "base", "python"), bench.builder.settings.state_dir / "runs"
+    old, young = runs / "old" / "piece", runs / "young" / "piece"
+    for folder, age in ((old, 3601), (young, 1800)):
+        folder.mkdir(parents=True)
+        os.utime(folder.parent, (time.time() - age,) * 2)
     bench.through(piece)
-    log = (bench.builder.settings.state_dir / "runs" / "run" / piece.id / "dbt.log").read_text()
+    assert not old.exists()
+    assert young.exists()
+    log = (runs / "run" / piece.id / "dbt.log").read_text()
     assert "\x1b" not in log
     assert all(part in log for part in ("create view", "base", "printed by a model", "Completed successfully"))
 

@@ -22,7 +22,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     ),
     "project": ("dir", "profiles_dir", "profile", "target", "vars"),
     "relations": ("every",),
-    "dbt": ("runner", "executable", "threads", "grace"),
+    "dbt": ("runner", "executable", "threads", "grace", "keep_output"),
     "decisions": ("trigger", "code_changes", "settle", "retries", "max_concurrent_runs", "default"),
     "decisions.retries": ("attempts", "backoff"),
     "decisions.default": ("freshness", "state", "lazy", "early_cutoff"),

@@ -106,6 +106,7 @@ class Reader:
             executable=self._text(dbt, "executable"),
             runner=dbt.choice(self.place, "runner", ("auto", "warm", "subprocess")),
             grace=self._seconds(dbt, "grace", 10.0),
+            keep_output=self._seconds(dbt, "keep_output", 30 * 86400.0),
         )
 
     def _state_dir(self, dbt: DbtConfig, path: Path | None) -> Path:

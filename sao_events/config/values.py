@@ -49,7 +49,9 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class DbtConfig:
-    """The dbt project and how dbt is run. `grace`: seconds between asking dbt to stop and killing it."""
+    """The dbt project and how dbt is run. `grace`: seconds between asking dbt to stop and killing it; `keep_output`:
+    how many what it wrote in a run is kept, 0 for ever.
+    """
 
     project_dir: Path
     profiles_dir: Path | None = None
@@ -60,6 +62,7 @@ class DbtConfig:
     executable: str | None = None
     runner: Literal["auto", "warm", "subprocess"] = "auto"
     grace: float = 10.0
+    keep_output: float = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ class ColdBuilder(DbtBuilder):
         with contextlib.suppress(OSError), (folder / "dbt.log").open("a", encoding="utf-8") as log:
             log.write(said)
         reports = follower.end(code, said)
-        tidy(folder)
+        tidy(self.settings, folder)
         with self.lock:
             del self._builds[piece.id]
         self.report(reports)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,11 +225,22 @@ def keep_parse(settings: DbtSettings) -> None:
         _replace(folder / PARTIAL, (folder / "target" / PARTIAL).read_bytes())
 
 
-def tidy(folder: Path) -> None:
-    """Remove from a finished piece what is large and can be made again; log and compiled SQL stay."""
+def tidy(settings: DbtSettings, folder: Path) -> None:
+    """Remove from a finished piece what is large and can be made again; log and compiled SQL stay for as long as the
+    settings say. What older runs have left goes with it.
+    """
     for name in (PARTIAL, MANIFEST, "semantic_manifest.json", "graph_summary.json", "graph.gpickle", "perf_info.json"):
         with contextlib.suppress(OSError):
             (folder / "target" / name).unlink(missing_ok=True)
+    if settings.keep_output:
+        _forget(settings.state_dir.absolute() / "runs", time.time() - settings.keep_output)
+
+
+def _forget(runs: Path, before: float) -> None:
+    for run in os.scandir(runs):
+        with contextlib.suppress(FileNotFoundError):
+            if run.stat().st_mtime < before:
+                shutil.rmtree(run, ignore_errors=True)
 
 
 def selection(ids: Iterable[str]) -> str:

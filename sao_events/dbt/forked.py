@@ -330,7 +330,7 @@ class WarmBuilder(DbtBuilder):
         with self.lock:
             if self._builds.pop(piece.id, None) is None:
                 return
-        tidy(piece_folder(self.settings, piece))
+        tidy(self.settings, piece_folder(self.settings, piece))
         self.report(build.follower.end(code, said))
 
 

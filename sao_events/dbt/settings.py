@@ -40,7 +40,8 @@ _SECRET = re.compile(r"pass|pwd|secret|token|key|credential|private", re.IGNOREC
 
 @dataclass(frozen=True)
 class DbtSettings:
-    """One dbt project with one target. `grace` is how many seconds a cancelled build has to end by itself.
+    """One dbt project with one target. `grace` is how many seconds a cancelled build has to end by itself;
+    `keep_output` how many what dbt wrote in a run is kept, 0 for ever.
 
     `runner`: `warm` keeps a process with dbt imported and the project parsed, `subprocess` starts dbt for every build,
     `auto` is `warm` wherever that is possible. `aggregate`: one query for several tests of a node, where dbt is warm.
@@ -57,6 +58,7 @@ class DbtSettings:
     dbt: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     grace: float = 10.0
+    keep_output: float = 0.0
     runner: Literal["auto", "warm", "subprocess"] = "auto"
     aggregate: bool = True
     columns: bool = True
