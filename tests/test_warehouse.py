@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -14,7 +15,7 @@ import pytest
 from sao_events.builds import Builds
 from sao_events.config import load_config
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
-from sao_events.dbt.cold import START
+from sao_events.dbt.cold import START, ColdBuilder
 from sao_events.ports import Answer, NodeBegan, Piece, PieceEnded, Report
 from sao_events.probes import LOADED_AT, NO_TABLE
 from sao_events.project import Project
@@ -221,6 +222,27 @@ def test_a_statement_that_a_process_of_its_own_cannot_answer_concerns_no_other(t
     assert "no_such_column" in str(wrong.error)
     assert "no answer within" in str(slow.error)
     assert processes_in(tmp_path) == []
+
+
+@by_night
+def test_a_process_of_its_own_that_cannot_connect_is_started_twice_whatever_is_asked(tmp_path: Path) -> None:
+    root = write_project(tmp_path / "project", {"models/one.sql": "select 1 as id"})
+    (root / "warehouse.duckdb").write_text("no database")
+    with closing(open_builder(DbtSettings(root, tmp_path / "state", runner="subprocess", threads=1))) as builder:
+        assert isinstance(builder, ColdBuilder)
+        started, spawn = list[str](), builder._spawn
+
+        def counted(arguments: list[str]) -> subprocess.Popen[str]:
+            started.append(arguments[0])
+            return spawn(arguments)
+
+        builder._spawn = counted  # type: ignore[method-assign]
+        answers = builder.ask([f"select {n}" for n in range(5)], 30.0, 1)
+        assert started == ["compile", "debug"]
+        assert all("not a valid DuckDB" in str(answer.error) for answer in answers)
+        (root / "warehouse.duckdb").unlink()
+        wrong = builder.ask([f"select {'no_column' if n == 3 else n}" for n in range(5)], 30.0, 1)
+    assert [answer.rows for answer in wrong] == [((0,),), ((1,),), ((2,),), (), ((4,),)]
 
 
 class Turns:

@@ -19,6 +19,7 @@ from sao_events.dbt.command import (
     asked_folder,
     bring_parse,
     build_arguments,
+    connect_arguments,
     freshness_arguments,
     inline_arguments,
     keep_parse,
@@ -153,15 +154,24 @@ class ColdBuilder(DbtBuilder):
         words = "dbt run as a process of its own changes nothing but what it builds: set dbt.runner to warm"
         return [Answer(error=words) for _ in statements]
 
-    def _answers(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
-        """By one process; where it fails, by one for each statement, since one that is wrong fails all."""
+    def _answers(self, statements: Sequence[str], seconds: float, most: int, *, connects: bool = False) -> list[Answer]:
+        """By one process. A statement that is wrong fails all: by one for each half then, if dbt `connects` at all."""
         arguments = inline_arguments(self.settings, self._asked_in(), inline.query(statements, most))
         events, said = self._told(arguments, seconds * len(statements))
         if (found := inline.read(events, len(statements))) is not None:
             return found
-        if len(statements) > 1:
-            return [self._answers([sql], seconds, most)[0] for sql in statements]
-        return [Answer(error=plain(said) or "dbt did not answer")]
+        if len(statements) == 1 or not (connects or self._connects(seconds)):
+            return [Answer(error=plain(said) or "dbt did not answer") for _ in statements]
+        half = len(statements) // 2
+        return [
+            answer
+            for part in (statements[:half], statements[half:])
+            for answer in self._answers(part, seconds, most, connects=True)
+        ]
+
+    def _connects(self, seconds: float) -> bool:
+        events, _ = self._told(connect_arguments(self.settings, self._asked_in()), seconds)
+        return bool(events)
 
     def _loaded_at(self, sources: Sequence[str], seconds: float) -> list[Answer]:
         folder = self._asked_in()

@@ -108,6 +108,11 @@ def inline_arguments(settings: DbtSettings, folder: Path, query: str) -> list[st
     return ["compile", *_common(settings), *where, "--no-populate-cache", "--inline", query]
 
 
+def connect_arguments(settings: DbtSettings, folder: Path) -> list[str]:
+    """`dbt debug` of the connection alone."""
+    return ["debug", "--connection", *_common(settings, threads=False), "--log-path", str(folder)]
+
+
 def freshness_arguments(settings: DbtSettings, folder: Path, sources: Iterable[str], output: Path) -> list[str]:
     """`dbt source freshness` of the sources with these ids, its results in the file `output`."""
     where = ["--target-path", str(folder / "target"), "--log-path", str(folder), "--output", str(output)]
@@ -273,7 +278,7 @@ def selection(ids: Iterable[str]) -> str:
     return json.dumps(body)
 
 
-def _common(settings: DbtSettings) -> list[str]:
+def _common(settings: DbtSettings, *, threads: bool = True) -> list[str]:
     found = ["--project-dir", str(settings.project_dir.absolute())]
     if settings.profiles_dir:
         found += ["--profiles-dir", str(settings.profiles_dir.absolute())]
@@ -281,6 +286,6 @@ def _common(settings: DbtSettings) -> list[str]:
         found += [flag, value] if value else []
     if settings.vars:
         found += ["--vars", json.dumps(dict(settings.vars), default=str)]
-    if settings.threads:
+    if settings.threads and threads:
         found += ["--threads", str(settings.threads)]
     return [*found, "--no-use-colors", "--no-quiet", "--log-level-file", "debug", "--log-format-file", "text"]
