@@ -694,3 +694,17 @@ def test_a_seed_is_loaded_from_the_newest_checkout_though_older_ones_are_gone(
             assert outcomes(Bench(builder, project).run("raw", run=commit)) == {"raw success", "done"}
         finally:
             builder.close()
+
+
+def test_what_would_make_dbt_build_something_else_is_not_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("DBT_EMPTY", "DBT_SAMPLE", "DBT_DEFER", "DBT_STATE", "DBT_ENGINE_DEFER", "DBT_SELECT", "DBT_PASSWORD")
+    for name in names:
+        monkeypatch.setenv(name, "1")
+    settings = DbtSettings(tmp_path, tmp_path, env={"DBT_OWN": "2"})
+    handed = settings.environment()
+    assert {name: handed[name] for name in (*names, "DBT_OWN") if name in handed} == {
+        "DBT_PASSWORD": "1",
+        "DBT_OWN": "2",
+    }
