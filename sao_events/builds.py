@@ -48,7 +48,7 @@ class Builds:
         self._lock = threading.RLock()
         self._freed = threading.Condition(self._lock)
         self._asking = 0  # questions under way, and those that wait for their turn
-        self._held = 0
+        self._one, self._held = threading.Lock(), False
         self._current: tuple[str, _Hosted] | None = None
         self._loaded: _Hosted | None = None  # parsed, or being parsed, and not in force so far
         self._parsing: Path | None = None
@@ -123,16 +123,17 @@ class Builds:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nothing is built meanwhile that is not being built now."""
-        with self._lock:
-            self._held += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._held -= 1
-            if self._notify is not None:
-                self._notify()
+        """Nothing is built meanwhile that is not being built now. One at a time: for what brings a project into force,
+        and for what may not happen while one comes into force.
+        """
+        with self._one:
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+        if self._notify is not None:
+            self._notify()
 
     def in_force(self, project: str) -> bool:
         """Whether `project` is the one that is asked about."""

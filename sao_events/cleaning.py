@@ -6,9 +6,9 @@ in any case. What is there under the name and is of another kind than what was b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Protocol
 
 from sao_events.graph import Graph
 from sao_events.ports import Answer, Warehouse
@@ -72,11 +72,54 @@ def look(found: Sequence[Left], warehouse: Warehouse, adapter: str) -> None:
         _judge(item)
     if adapter == "postgres":
         _dependants([item for item in found if item.may_be_dropped], warehouse)
-    names = {item.name: item for item in found}
-    for item in found:
-        kept = [it for it in item.dependants if it not in names or not names[it].may_be_dropped]
-        if kept:
+    _refuse_below({item.name: item for item in found if item.may_be_dropped})
+
+
+def _refuse_below(going: dict[str, Left]) -> None:
+    """Refuse what something stands on that is not dropped too, down to the last that this keeps."""
+    while stood_on := [item for item in going.values() if not going.keys() >= set(item.dependants)]:
+        for item in stood_on:
+            kept = [it for it in item.dependants if it not in going]
             item.status, item.message = "refused", f"{', '.join(kept)} stands on it"
+        for item in stood_on:
+            del going[item.name]
+
+
+def agreed(found: Sequence[Left], relations: Collection[str], still: Collection[str]) -> list[Left]:
+    """Those of `found` that are to be dropped, or are gone: which a person has agreed to (`relations`), and which are
+    left behind `still`.
+    """
+    for item in found:
+        if item.name in relations and item.name not in still and item.status in ("left", "gone"):
+            item.status, item.message = "refused", "it is not left behind any more"
+    _refuse_below({item.name: item for item in found if item.may_be_dropped and item.name in relations})
+    return [item for item in found if item.name in relations]
+
+
+def unanswered(before: Sequence[Left], after: Sequence[Left], world: World) -> list[Left]:
+    """Those of `before` that are not in `after`: dropped by somebody else, as the record says, or not left behind."""
+    found, names = list[Left](), {item.name for item in after}
+    for item in before:
+        if item.name not in names:
+            there = item.name in world.relations
+            status: Status = "refused" if there else "gone"
+            told = "it is not left behind any more" if there else "it has been dropped already"
+            found.append(replace(item, status=status, message=told))
+    return found
+
+
+def value_of(item: Left) -> dict[str, Any]:
+    """A relation that is left behind, as a value of JSON; its name is not in it."""
+    return {**asdict(item.relation), "there": item.there, "dependants": list(item.dependants)} | {
+        "status": item.status,
+        "message": item.message,
+    }
+
+
+def from_value(name: str, value: Mapping[str, Any]) -> Left:
+    """The inverse of `value_of`."""
+    relation = Relation(**{f.name: value[f.name] for f in fields(Relation)})
+    return Left(name, relation, value["there"], tuple(value["dependants"]), value["status"], value["message"])
 
 
 def _judge(item: Left) -> None:

@@ -170,6 +170,27 @@ class RelationsCleaned(Event):
 
 
 @record
+class CleanAsked(Event):
+    """Under the name `request`: what is left behind is to be looked at, and of it `relations` are to be dropped. It
+    holds for the engine that is at work: what it has not answered when another one starts is not carried out.
+    """
+
+    request: str
+    relations: tuple[str, ...] = ()
+
+
+@record
+class CleanAnswered(Event):
+    """What came of `request`: by relation what is on record of it, what was found and what was done, as
+    `cleaning.value_of` says; or the `error` for which nothing was.
+    """
+
+    request: str
+    relations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    error: str | None = None
+
+
+@record
 class StateCleared(Event):
     """The recorded state of `nodes` is to be forgotten; None means of all."""
 
@@ -306,6 +327,7 @@ EVENTS: dict[str, type[Event]] = {
         EngineStarted, HeadSeen, ProjectLoaded, ProjectRejected, CodePushed, DataLanded, RelationDropped, StateCleared,
         JobRequested, JobFinished, RunStarted, RunFinished, BuildStarted, NodeBuilt, NodeFailed, BuildInterrupted,
         TestFinished, PreviewAsked, PreviewMade, SourceProbed, RelationsSeen, RelationsKnown, RelationsCleaned,
+        CleanAsked, CleanAnswered,
     )
 }  # fmt: skip
 

@@ -30,6 +30,9 @@ from sao_events.state import (
     World,
 )
 from sao_events.written import (
+    clean_answered,
+    clean_asked,
+    cleaning_lost,
     drop,
     relation_dropped,
     relations_cleaned,
@@ -59,6 +62,7 @@ def _engine_started(world: World, recorded: Recorded, event: Event) -> None:
         for name in run.nodes:
             _lost(world, run.id, name)
     world.runs.clear()
+    cleaning_lost(world)
 
 
 def _head_seen(world: World, recorded: Recorded, event: e.HeadSeen) -> None:
@@ -367,6 +371,8 @@ _APPLY: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     e.RelationDropped: relation_dropped,
     e.RelationsKnown: relations_known,
     e.RelationsCleaned: relations_cleaned,
+    e.CleanAsked: clean_asked,
+    e.CleanAnswered: clean_answered,
     e.StateCleared: _state_cleared,
     e.JobRequested: _job_requested,
     e.JobFinished: _job_finished,

@@ -6,6 +6,7 @@ each edge.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -250,6 +251,17 @@ def _preview_made(event: e.PreviewMade, names: Names) -> str:
     return f"request {event.number}{_commit(event.commit)}{said}{_message(event.error)}"
 
 
+def _clean_asked(event: e.CleanAsked, names: Names) -> str:
+    return f"to be dropped: {', '.join(event.relations)}" if event.relations else "asked what is left behind"
+
+
+def _clean_answered(event: e.CleanAnswered, names: Names) -> str:
+    if event.error:
+        return f"left behind{_message(event.error)}"
+    counts = Counter(it["status"] for it in event.relations.values())
+    return f"left behind: {', '.join(f'{count} {status}' for status, count in counts.items()) or 'nothing'}"
+
+
 def _loaded(event: e.ProjectLoaded, names: Names) -> str:
     count = len(event.warnings)
     warnings = f", {count} {'warning' if count == 1 else 'warnings'}" if count else ""
@@ -270,6 +282,8 @@ _EVENTS: dict[type[Event], Callable[[Any, Names], str]] = {
     e.RelationDropped: lambda event, names: f"{_named(event.node, names)} is missing from the warehouse",
     e.RelationsKnown: lambda event, names: f"relations on record: {len(event.relations)}",
     e.RelationsCleaned: lambda event, names: f"dropped, having left the project: {', '.join(event.relations)}",
+    e.CleanAsked: _clean_asked,
+    e.CleanAnswered: _clean_answered,
     e.StateCleared: _cleared,
     e.JobRequested: _job_requested,
     e.JobFinished: lambda event, names: f"job {event.job}: {event.status}{_message(event.message)}",

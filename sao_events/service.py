@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from sao_events import events as e
 from sao_events.builds import Builds
+from sao_events.cleaner import Cleaner
 from sao_events.clock import SystemClock
 from sao_events.collector import keep_apart
 from sao_events.config import Config
@@ -57,12 +58,10 @@ class Service:
         self._project: Project | None = None
         self._engine: Engine | None = None
         self._changed = threading.Condition(threading.RLock())
-        self._nudged = threading.Event()
-        self._load_asked = threading.Event()
+        self._nudged, self._load_asked, self._stopping = threading.Event(), threading.Event(), threading.Event()
         self._waiting = True  # whether something may have come that waits for a project
         self._loads, self._looking, self._checkpoint = 0, False, 0
         self.pulls: Pulls | None = None
-        self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._saving = threading.Thread()
         self._checked: float | None = None
@@ -81,17 +80,17 @@ class Service:
             self.deployer = Deployer(self.config, self.dbt, self.store, self._world, self.clock)
             self.deployer.on_head = self._saw_head
             self.prober = Prober(self.dbt, self.clock, self.view, self.submit, lambda: self.dbt.folder)
+            self.cleaner = Cleaner(self)
             self.looks = Looks([Relations(self.config.relations)], self.dbt, self.clock, self.view, self._concluded)
             if self.config.git and self.config.previews:
                 self.pulls = Pulls(self.config, self.store, self.view, self._told)
             undo.pop_all()
         if load:
             self._load_asked.set()
-        loops = [("engine", self._run_engine), ("deployer", self._run_deployer), ("probes", self.prober.run)]
-        for name, loop in [*loops, ("looks", self.looks.run), *([("previews", self.pulls.run)] if self.pulls else [])]:
-            thread = threading.Thread(target=loop, name=f"sao-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        beside = [self.prober.run, self.looks.run, self.cleaner.run, *([self.pulls.run] if self.pulls else [])]
+        for loop in (self._run_engine, self._run_deployer, *beside):
+            self._threads.append(threading.Thread(target=loop, name=loop.__qualname__, daemon=True))
+            self._threads[-1].start()
 
     def stop(self) -> None:
         """Stop the builds politely (they count as interrupted, no failed attempt), write a checkpoint, close
@@ -101,13 +100,12 @@ class Service:
         self._nudged.set()
         self._load_asked.set()
         try:
-            self.deployer.close()
-            self.prober.close()
+            for close in (self.deployer.close, self.prober.close, self.looks.close, self.cleaner.close):
+                close()
             if self.pulls:
                 self.pulls.close()
             self.dbt.stop_loading()
             self._threads[0].join(self.config.dbt.grace + 2 * SLACK)
-            self.looks.close()
             self.dbt.close()
             for thread in self._threads:
                 thread.join(SLACK)
@@ -168,9 +166,7 @@ class Service:
         yield view
 
     def wait_change(self, after: int, timeout: float) -> int:
-        """Wait until something after the event `after` is folded, at most `timeout` seconds; the newest folded
-        position.
-        """
+        """Wait at most `timeout` seconds until something after `after` is folded; the newest folded position."""
         with self._changed:
             self._changed.wait_for(lambda: self._world.seq > after or self._stopping.is_set(), timeout)
             return self._world.seq
@@ -200,9 +196,11 @@ class Service:
         """Whether the project is being looked up and parsed, or is about to be."""
         return self._looking or self._load_asked.is_set()
 
-    def reload(self) -> None:
-        """Look the project up again, without an event."""
-        self._load_asked.set()
+    def reload(self) -> int:
+        """Look the project up again, without an event. Returns what `loads` is once that is done."""
+        with self._changed:
+            self._load_asked.set()
+            return self._loads + 1 + self._looking
 
     def cancel(self, run: str) -> None:
         """Stop a run."""
@@ -227,6 +225,8 @@ class Service:
             self._load_asked.set()
         elif isinstance(recorded.event, e.DataLanded) and recorded.event.scope != "probe":
             self.prober.soon(recorded.event.source)
+        elif isinstance(recorded.event, e.CleanAsked):
+            self.cleaner.soon()
         elif isinstance(recorded.event, e.PreviewAsked) and self.pulls:
             self.pulls.ask(recorded.event)
 

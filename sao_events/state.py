@@ -282,7 +282,8 @@ class World:
     """The folded log up to `seq`. Owned by whoever folds it: `evolve` changes it in place. `loaded`: since when
     `project` is in force, as `commit`. `incomplete`: by load, load id and source, what has landed of loads that are new
     only as a whole. `probes`: what looks at sources have found. `relations` are all that were built, those that have
-    left the project too, until they are cleaned.
+    left the project too, until they are cleaned; `cleaning` are requests to do that without an answer, each with what
+    it has dropped.
     """
 
     seq: int = 0
@@ -302,6 +303,7 @@ class World:
     clears_of_all: int = 0
     probes: dict[str, Probed] = field(default_factory=dict)
     relations: dict[str, Relation] = field(default_factory=dict)
+    cleaning: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def snapshot(self) -> World:
         """The state as it is now, which stays so: what is folded later is not in it."""
@@ -316,6 +318,7 @@ class World:
             runs=dict(self.runs),
             probes=dict(self.probes),
             relations=dict(self.relations),
+            cleaning=dict(self.cleaning),
         )
 
     def watch(self) -> set[str]:

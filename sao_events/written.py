@@ -41,6 +41,26 @@ def relations_cleaned(world: World, recorded: Recorded, event: e.RelationsCleane
             _gone(world, relation)
 
 
+def clean_asked(world: World, recorded: Recorded, event: e.CleanAsked) -> None:
+    """Somebody waits for what is left behind to be looked at or dropped."""
+    world.cleaning[event.request] = event.relations
+
+
+def clean_answered(world: World, recorded: Recorded, event: e.CleanAnswered) -> None:
+    """Nobody waits any more."""
+    world.cleaning.pop(event.request, None)
+
+
+def cleaning_lost(world: World) -> None:
+    """Whoever was to drop relations has died over it: they may be gone without that being on record. They are on record
+    still, to be looked at again; should their nodes come back, they are built.
+    """
+    for name in sorted({name for relations in world.cleaning.values() for name in relations}):
+        if name in world.relations:
+            _gone(world, world.relations[name])
+    world.cleaning.clear()
+
+
 def wrote(world: World, node: str, attempt: Attempt, at: float) -> None:
     """A build has written its relation; where another node had built that, its rows are gone."""
     if attempt.relation is None:

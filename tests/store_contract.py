@@ -96,6 +96,13 @@ EVENTS: st.SearchStrategy[e.Event] = st.one_of(
         e.RelationsKnown,
         st.dictionaries(WORDS, st.fixed_dictionaries({"node": NODES, "kind": WORDS, "built": INSTANTS}), max_size=2),
     ),
+    st.builds(e.CleanAsked, WORDS, some(WORDS)),
+    st.builds(
+        e.CleanAnswered,
+        WORDS,
+        st.dictionaries(WORDS, st.fixed_dictionaries({"status": WORDS, "there": st.booleans() | WORDS}), max_size=2),
+        st.none() | WORDS,
+    ),
     st.builds(e.StateCleared, st.none() | some(NODES)),
     st.builds(e.JobRequested, JOBS, WORDS, INSTANTS, st.none() | some(NODES), st.booleans(), st.booleans()),
     st.builds(e.JobFinished, JOBS, WORDS, some(WORDS), st.none() | WORDS),

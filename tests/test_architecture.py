@@ -67,6 +67,7 @@ ADAPTERS = ("checkout", "dbt", "files", "githost", "inputs", "lock", "store", "w
 SHELL = (
     "apart",
     "builds",
+    "cleaner",
     "cleaning",
     "cli",
     "collector",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -100,3 +101,22 @@ def test_what_a_commit_before_still_builds_keeps_the_file(warehouse: Warehouse) 
     warehouse.opened[0].ended.append(PieceEnded("r1.a"))
     warehouse.builds.reports()
     assert warehouse.builds.ready("two")
+
+
+def test_what_may_not_be_while_a_project_comes_into_force_waits_for_it(warehouse: Warehouse) -> None:
+    warehouse.keep("1")
+    order = list[str]()
+
+    def second() -> None:
+        with warehouse.builds.held():
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with warehouse.builds.held():
+        assert not warehouse.builds.ready("1")
+        waiting.start()
+        waiting.join(0.2)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
+    assert warehouse.builds.ready("1")

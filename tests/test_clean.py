@@ -15,11 +15,10 @@ import duckdb
 import pytest
 
 from sao_events.cli import main
-from sao_events.lock import StateLock
 from tests.dbt_projects import write_project
-from tests.nightly import ADAPTERS, by_night
+from tests.nightly import ADAPTERS
 from tests.oracle.postgres import missing, server
-from tests.processes import processes_in
+from tests.processes import processes_in, served, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
 psycopg2 = pytest.importorskip("psycopg2")
@@ -86,8 +85,15 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         else:
 
             def execute(sql: str) -> list[Any]:
-                with duckdb.connect(str(root / "warehouse.duckdb")) as connection:
-                    return connection.execute(sql).fetchall()
+                def asked() -> list[list[Any]]:
+                    try:
+                        with duckdb.connect(str(root / "warehouse.duckdb")) as connection:
+                            return [connection.execute(sql).fetchall()]
+                    except duckdb.IOException:  # a service looks at it just now
+                        return []
+
+                [rows] = until(asked, "a turn at the file")
+                return list(rows)
 
         yield Shop(root, execute, request.param)
     assert processes_in(folder) == []
@@ -117,6 +123,18 @@ def test_clean_drops_what_is_left_behind_and_nothing_else(
     assert left["old_name"]["now"] == "model.tiny.new_name"
     assert left["removed"]["now"] is None
 
+    with served(shop.root) as service:
+        service.rest()
+        beside_a_service(shop, capsys, monkeypatch, sibling)
+        [*_, cleaned] = service.events("RelationsCleaned")
+        assert cleaned["sender"] == "cleaner"
+    code, answer = shop.say(capsys, "clean", "--dry-run")
+    assert (code, "replaced" in statuses(answer), "removed" in statuses(answer)) == (1, True, False), "alone too"
+
+
+def beside_a_service(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sibling: Path
+) -> None:
     before = shop.relations()
     assert shop.say(capsys, "clean", "--dry-run")[1]["relations"] == []
     shutil.rmtree(sibling)
@@ -124,10 +142,16 @@ def test_clean_drops_what_is_left_behind_and_nothing_else(
     found = {it["node"].rpartition(".")[2]: it for it in answer["relations"]}
     stands = "refused" if shop.adapter == "postgres" else "left"
     expected = {"removed": "left", "on_removed": "left", "old_name": "left", "gone": "gone", "replaced": "refused"}
-    assert {name: it["status"] for name, it in found.items()} == {**expected, "looked_at": stands}
+    assert statuses(answer) == {**expected, "looked_at": stands}
     assert code == 1
     assert (found["removed"]["there"], found["on_removed"]["there"], found["gone"]["there"]) == ("table", "view", None)
     assert shop.relations() == before
+
+    broken = shop.root / "models" / "broken.sql"
+    broken.write_text("{{ broken")
+    code, answer = shop.say(capsys, "clean", "--yes")
+    assert (code, "dbt cannot read the project" in answer) == (3, True), "it could name what is left behind"
+    broken.unlink()
 
     code, answer = shop.say(capsys, "clean")
     assert code == 2, "nobody can be asked"
@@ -154,6 +178,11 @@ def test_clean_drops_what_is_left_behind_and_nothing_else(
         assert "theirs" in refused["message"]
 
 
+def statuses(answer: Any) -> dict[str, str]:
+    """The status of each relation that is left behind, by the name of its node."""
+    return {it["node"].rpartition(".")[2]: it["status"] for it in answer["relations"]}
+
+
 def answered(shop: Shop, monkeypatch: pytest.MonkeyPatch, answer: str) -> int:
     """The exit code of `clean` at a terminal at which somebody answers the question."""
     with monkeypatch.context() as patch:
@@ -170,22 +199,9 @@ def test_what_was_dropped_is_built_when_its_node_comes_back(shop: Shop, capsys: 
     assert shop.execute("select id from removed") == [(2,)]
 
 
-@by_night
 def test_who_says_yes_has_it_dropped(
     shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (shop.root / "models" / "removed.sql").unlink()
     assert answered(shop, monkeypatch, "y") == 1, "what was refused before is still there"
     assert "removed" not in shop.relations()
-
-
-def test_a_service_at_work_keeps_it_away(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
-    lock = StateLock(shop.root / ".sao")
-    lock.acquire()
-    try:
-        code, said = shop.say(capsys, "clean", "--yes")
-    finally:
-        lock.release()
-    assert code == 3
-    assert "stop that service first" in said
-    assert shop.say(capsys, "clean", "--dry-run")[0] == 1, "what was refused is still there"

@@ -108,6 +108,11 @@ EVENTS: dict[type[e.Event], tuple[e.Event, str]] = {
         (e.RelationDropped("model.p.orders"), "orders is missing"),
         (e.RelationsKnown({"db.s.a": {"node": "model.p.a", "kind": "table", "built": 1.0}}), "relations on record: 1"),
         (e.RelationsCleaned(("db.s.a", "db.s.b")), "having left the project: db.s.a, db.s.b"),
+        (e.CleanAsked("c1", ("db.s.a", "db.s.b")), "to be dropped: db.s.a, db.s.b"),
+        (
+            e.CleanAnswered("c1", {"a": {"status": "gone"}, "b": {"status": "left"}, "c": {"status": "gone"}}),
+            "left behind: 2 gone, 1 left",
+        ),
         (e.StateCleared(None), "state cleared of all nodes"),
         (e.JobRequested("j", "nightly", 0.0, ("model.p.orders",), False), "job nightly asks for orders, whatever"),
         (e.JobFinished("j1", "failed"), "job j1: failed"),

@@ -157,6 +157,25 @@ def test_what_was_cleaned_is_forgotten_and_built_again_when_it_comes_back(shop: 
     assert not shop.world.node("b").dropped
 
 
+def test_a_request_that_nobody_has_answered_ends_with_its_engine(shop: Project) -> None:
+    shop.load(at("b", "b"))
+    shop.add(e.CleanAsked("looks"), e.CleanAsked("drops", (name("a"), name("never"))), e.CleanAsked("late"))
+    assert shop.world.cleaning == {"looks": (), "drops": (name("a"), name("never")), "late": ()}
+    shop.add(e.EngineStarted())
+    assert shop.world.cleaning == {}
+    assert shop.left == {name("a")}, "it is not known whether it is gone: it is looked at again"
+    assert shop.world.node("a").dropped, "and should its node come back, it is built"
+    assert not shop.world.node("b").dropped
+
+
+def test_a_request_that_was_answered_leaves_nothing_for_the_next_engine(shop: Project) -> None:
+    shop.load(at("b", "b"))
+    shop.add(e.CleanAsked("drops", (name("a"),)), e.CleanAnswered("drops"), e.CleanAnswered("other"))
+    shop.add(e.EngineStarted())
+    assert (shop.world.cleaning, shop.left) == ({}, {name("a")})
+    assert not shop.world.node("a").dropped
+
+
 def test_what_an_earlier_release_recorded_is_found_in_the_projects_of_its_log() -> None:
     told, silent = Project(), Project()
     for made, says in ((told, True), (silent, False)):

@@ -1,25 +1,26 @@
-"""`clean`: drop the relations that builds have left behind, after showing which."""
+"""`clean`: have dropped what builds have left behind, after showing it. Whoever is the engine here looks and drops."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import closing
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from sao_events import cleaning
+from sao_events.cleaning import Left, from_value, unanswered
 from sao_events.cli.options import Context, add_command, terminated_as_interrupted
 from sao_events.cli.output import span
-from sao_events.cli.record import FILE
-from sao_events.cli.run import engine_for_jobs
-from sao_events.config import Config, require_project
-from sao_events.errors import DbtError, UsageError
-from sao_events.events import RelationsCleaned
+from sao_events.cli.record import opened
+from sao_events.cli.run import POLL, TAKE_OVER, engine_for_jobs, is_free
+from sao_events.config import require_project
+from sao_events.errors import Busy, DbtError, SaoError, UsageError
+from sao_events.events import CleanAnswered, CleanAsked, Event
+from sao_events.evolve import evolve
 from sao_events.ports import Draft
-from sao_events.project import project_from_bytes
-from sao_events.relations import named
-from sao_events.report import header, iso
-from sao_events.store import open_store
+from sao_events.report import View, header, iso
+from sao_events.state import World
 from sao_events.store.checkpoint import load_world
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 EXAMPLES = """  sao-events clean --dry-run             what is left behind, what is there of it, and what stands on it
   sao-events clean                       drop it, after a question
   sao-events clean --yes --json          without one, for scripts"""
-POLL = 0.1  # seconds between looks at whether the project is in force
 SHOWN = ("relation", "what", "built", "status")
 
 
@@ -41,77 +41,98 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def clean(context: Context) -> int:
-    """Look, ask, drop, record. Raises Busy while a service is at work here, UsageError where nobody can be asked."""
+    """Ask what is left behind, ask whether it may go, have it dropped. Raises UsageError where nobody can be asked,
+    DbtError where the newest state of the project is refused.
+    """
     config, args = context.config, context.args
     if config.git is None:
         require_project(config)
     if not (args.dry_run or args.yes or (sys.stdin.isatty() and not context.out.as_json)):
         raise UsageError("nobody can be asked here", hint="--yes drops without asking, --dry-run only shows")
-    with terminated_as_interrupted(), engine_for_jobs(context) as service:
-        _await_project(service)
-        found = _look(service, config)
-        if not args.dry_run:
+    with terminated_as_interrupted(), Engine(context) as engine:
+        found = engine.ask()
+        if not args.dry_run and (chosen := tuple(it.name for it in found if it.status in ("left", "gone"))):
             if not args.yes and any(item.may_be_dropped for item in found):
                 _show(context, found)
                 if input("drop them? [y/N] ").strip().lower() not in ("y", "yes"):
                     context.out.line("nothing was dropped")
                     return 0
-            _drop(service, found)
-        with service.view() as view:
-            head = header(view)
+            after = engine.ask(chosen)
+            found = sorted((*after, *unanswered(found, after, engine.world)), key=lambda item: item.name)
     if context.out.as_json:
-        context.out.json({**head, "relations": [_object(item) for item in found]})
+        now = View(config.environment, None, engine.world, config.settings, context.clock.now())
+        context.out.json({**header(now), "relations": [_object(item) for item in found]})
     else:
         _show(context, found)
     return 1 if any(item.status in ("refused", "failed") for item in found) else 0
 
 
-def _await_project(service: Service) -> None:
-    """Wait until the project as it is now is in force. Raises DbtError where it is refused."""
-    while not service.loads and service.healthy:
-        service.wait_change(2**62, POLL)
-    last = service.store.last()
-    while service.wait_change(last - 1, POLL) < last and service.healthy:
-        pass
-    if service.load_error or service.error or not service.ready:
-        raise DbtError(service.load_error or service.error or "the service did not come up")
+class Engine:
+    """Whoever is the engine here: a service at work, asked over the log, or else one of our own, asked the same way.
+    `world` is what is on record since the last answer.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.world = context, World()
+        self._open = ExitStack()
+
+    def __enter__(self) -> Engine:
+        try:
+            self.own: Service | None = self._open.enter_context(engine_for_jobs(self.context, load=False))
+            self.store = self.own.store
+        except Busy:
+            self.context.out.aside("a service is at work here: it is asked")
+            self.own, self.store = None, self._open.enter_context(opened(self.context.config)).store
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def ask(self, relations: tuple[str, ...] = ()) -> list[Left]:
+        """What is left behind, once `relations` are dropped of it. Raises DbtError where that cannot be known."""
+        while (answer := self._asked(CleanAsked(f"clean-{uuid4().hex[:12]}", relations))) is None:
+            if self.own is not None:
+                raise SaoError("the engine broke off", hint="try again: what was dropped is on record")
+            self.context.out.aside("the service has ended: asking again")
+            self._open.close()
+            self.__enter__()
+        if answer.error:
+            raise DbtError(answer.error)
+        return [from_value(name, value) for name, value in sorted(answer.relations.items())]
+
+    def _asked(self, asked: CleanAsked) -> CleanAnswered | None:
+        """The answer; None where whoever was to give it has ended before. What is not waited for is withdrawn."""
+        self.world = load_world(self.store)
+        self._append(asked)
+        try:
+            looked = time.monotonic()
+            while (ended := self._ended(asked.request)) is None:
+                time.sleep(POLL)
+                if self.own is not None and not self.own.healthy:
+                    return None
+                if self.own is None and time.monotonic() - looked > TAKE_OVER:
+                    looked = time.monotonic()
+                    if is_free(self.context):
+                        return None
+        except BaseException:
+            self._append(CleanAnswered(asked.request, error="withdrawn"))
+            raise
+        return ended if isinstance(ended, CleanAnswered) else None
+
+    def _ended(self, request: str) -> Event | None:
+        """What a request has ended with: its answer, or the start of an engine that does not know it."""
+        for recorded in self.store.read(self.world.seq):
+            waited = request in self.world.cleaning
+            evolve(self.world, recorded)
+            if waited and request not in self.world.cleaning:
+                return recorded.event
+        return None
+
+    def _append(self, event: CleanAsked | CleanAnswered) -> None:
+        self.store.append([Draft(event, self.context.clock.now(), sender="cli")])
 
 
-def _look(service: Service, config: Config) -> list[cleaning.Left]:
-    with service.view() as view:
-        assert view.project is not None
-        found = cleaning.candidates(view.project.graph, view.world, _elsewhere(config))
-        adapter = view.project.adapter
-    cleaning.look(found, service.dbt, adapter)
-    return found
-
-
-def _drop(service: Service, found: list[cleaning.Left]) -> None:
-    """Drop, and record what is gone: so that what dbt builds again under such a name is built, not reused."""
-
-    def record(relations: tuple[str, ...]) -> None:
-        event = RelationsCleaned(relations)
-        service.submit([Draft(event, service.clock.now(), sender="cli")]).result()
-
-    cleaning.drop(found, service.dbt, record)
-
-
-def _elsewhere(config: Config) -> set[str]:
-    """The plain names of what the other environments beside this one have in force."""
-    own = config.state_dir.absolute()
-    base = own.parent.parent if own.parent.name == "targets" else own
-    names = set[str]()
-    for folder in (base, *sorted((base / "targets").glob("*"))):
-        if folder == own or not (folder / FILE).is_file():
-            continue
-        with closing(open_store(str(folder / FILE))) as store:
-            world = load_world(store)
-            if world.project is not None:
-                names |= named(project_from_bytes(store.get_project(world.project)).graph)
-    return names
-
-
-def _object(item: cleaning.Left) -> dict[str, Any]:
+def _object(item: Left) -> dict[str, Any]:
     built = {"kind": item.relation.kind, "built_at": iso(item.relation.built), "commit": item.relation.commit}
     return {
         "relation": item.name,
@@ -124,7 +145,7 @@ def _object(item: cleaning.Left) -> dict[str, Any]:
     }
 
 
-def _show(context: Context, found: list[cleaning.Left]) -> None:
+def _show(context: Context, found: list[Left]) -> None:
     now = context.clock.now()
     rows = [(item.name, item.there or "-", f"{span(now - item.relation.built)} ago", item.status) for item in found]
     if rows:

@@ -75,12 +75,14 @@ def _carried_out(context: Context, job: JobRequested) -> Followed:
 
 
 @contextmanager
-def engine_for_jobs(context: Context) -> Iterator[Service]:
-    """An engine that decides for jobs alone. Raises Busy where another one is at work."""
+def engine_for_jobs(context: Context, *, load: bool = True) -> Iterator[Service]:
+    """An engine that decides for jobs alone; without `load` it looks the project up once it is asked to. Raises Busy
+    where another one is at work.
+    """
     from sao_events.service import Service
 
     service = Service(context.config, continuous=False)
-    service.start(tell=context.out.aside)
+    service.start(load=load, tell=context.out.aside)
     try:
         yield service
     finally:
@@ -137,7 +139,7 @@ def _by_the_service(context: Context, job: JobRequested) -> Followed:
                 time.sleep(POLL)
                 if time.monotonic() - looked > TAKE_OVER:
                     looked = time.monotonic()
-                    if _is_free(context):
+                    if is_free(context):
                         return followed
         except KeyboardInterrupt:
             followed.status = "interrupted"
@@ -167,7 +169,8 @@ def _close(context: Context, store: Store, followed: Followed) -> None:
         _append(store, JobFinished(followed.job, followed.status, message=followed.message), context)
 
 
-def _is_free(context: Context) -> bool:
+def is_free(context: Context) -> bool:
+    """Whether no engine is at work here."""
     lock = StateLock(context.config.state_dir)
     try:
         lock.acquire()
