@@ -59,7 +59,7 @@ class Engine:
         self._read_project = read_project
         self._asks: list[float] = []
         self._wake: float | None = None
-        self._refresh = False
+        self._refresh = self._reported = False
         self._started = False
         self._catch_up()
         self._started = True
@@ -77,6 +77,7 @@ class Engine:
         reports = self.builder.reports()
         for report in reports:
             self._take(report)
+        self._reported |= bool(reports) and any(not run.stopped for run in self.runs.values())
         return bool(reports)
 
     @property
@@ -143,15 +144,19 @@ class Engine:
     def _start_run(self) -> bool:
         now = self.clock.now()
         asked = any(at <= now for at in self._asks) or (self._wake is not None and self._wake <= now)
+        # What arrived for a node during its build need not wait for the rest of the run, unless something settles.
+        asked |= self._reported and not self._asks
         if self.settings.trigger != "continuous":
             self._asks.clear()
             return False
         if not (asked or self._refresh) or self.project is None or not self._free(now):
             return False
-        claimed = {name for run in self.runs.values() for name in run.unfinished()}
-        decided = self.standing.plan(self.project.graph, self.world, self.settings, now, claimed)
+        graph = self.project.graph
+        claimed = {name for run in self.runs.values() for name in (*run.unfinished(), *run.untested(graph))}
+        decided = self.standing.plan(graph, self.world, self.settings, now, claimed)
         self.decisions = decided.decisions
         self._asks, self._wake, self._refresh = [at for at in self._asks if at > now], self.standing.wakes, False
+        self._reported = False
         if not asked or not (decided.nodes or decided.tests):
             return False
         self._start(decided.nodes, decided.tests, decided.decisions, None)

@@ -11,6 +11,18 @@ KINDS = ("table", "table", "table", "incremental", "snapshot", "view", "view", "
 SOURCES: tuple[dict[str, bool], ...] = (*({} for _ in range(8)), {"static": True}, {"empty": True})
 MINUTES = st.integers(0, 96).map(lambda five: 5 * five)
 Document = dict[str, Any]
+# What a node may declare beside dbt's own window; the histories begin on a Monday and last eight hours.
+OURS: tuple[dict[str, object], ...] = (
+    {},
+    {},
+    {"max_staleness": "1h"},
+    {"max_staleness": "3h"},
+    {"quiet": [{"between": "01:10-03:00"}]},
+    {"quiet": [{"between": "02:05-06:00"}], "timezone": "Europe/Berlin"},
+    {"window": [{"between": "00:00-04:07", "every": "2h"}, {"every": "10m"}]},
+    {"fresh_by": "07:00"},
+    {"fresh_by": "04:30", "timezone": "Europe/Berlin", "max_staleness": "2h"},
+)
 
 
 @st.composite

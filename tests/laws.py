@@ -11,7 +11,7 @@ from sao_events.engine import Engine
 from sao_events.graph import Graph
 from sao_events.lineage import digest
 from sao_events.plan import decide
-from sao_events.policy import Settings
+from sao_events.policy import Policy, Settings
 from sao_events.ports import Draft, NodeEnded, Piece, Report
 from sao_events.project import Project, project_from_bytes
 from sao_events.scenario import Scenario
@@ -240,11 +240,11 @@ def views(graph: Graph, name: str) -> Iterator[str]:
             yield from views(graph, up)
 
 
-def lawful(log: list[e.Recorded], graphs: Mapping[str, Graph]) -> None:
+def lawful(log: list[e.Recorded], graphs: Mapping[str, Graph], settings: Settings) -> None:
     """What must hold of every log: one build of a node at a time, none for new data inside its window or without new
-    data, and each reason in its place.
+    data, no retry before its time, and each reason in its place.
     """
-    reader = LogReader(graphs)
+    reader = LogReader(graphs, settings)
     for recorded in log:
         reader.read(recorded)
 
@@ -252,10 +252,13 @@ def lawful(log: list[e.Recorded], graphs: Mapping[str, Graph]) -> None:
 @dataclass
 class LogReader:
     """Reads a log event by event and fails the test at the first that breaks a law. `moved`: when a feed last had
-    something new; `clocks`, `begun`: of the last success.
+    something new; `clocks`, `begun`: of the last success; `arrived`: when anything last did that a failed build may be
+    tried again for; `failures`: when the last one of a node ended, and the event with which its attempt began; `alone`:
+    nodes that are tried again for no such thing, `tries`: how many of these attempts in a row failed.
     """
 
     graphs: Mapping[str, Graph]
+    settings: Settings
     graph: Graph = field(default_factory=lambda: Graph(()))
     due: dict[str | None, float] = field(default_factory=dict)
     jobs: dict[str, str | None] = field(default_factory=dict)
@@ -266,8 +269,14 @@ class LogReader:
     clocks: dict[str, float] = field(default_factory=dict)
     begun: dict[str, int] = field(default_factory=dict)
     moved: dict[str, int] = field(default_factory=dict)
+    arrived: int = 0
+    failures: dict[str, tuple[float, int]] = field(default_factory=dict)
+    alone: set[str] = field(default_factory=set)
+    tries: dict[str, int] = field(default_factory=dict)
 
     def read(self, recorded: e.Recorded) -> None:
+        if isinstance(recorded.event, (e.ProjectLoaded, e.DataLanded, e.StateCleared, e.RelationDropped, e.NodeBuilt)):
+            self.arrived = recorded.seq
         match recorded.event:
             case e.ProjectLoaded(project):
                 self.graph = self.graphs[project]
@@ -280,7 +289,7 @@ class LogReader:
             case e.StateCleared(nodes):
                 self.failed -= self.failed if nodes is None else set(nodes)
             case e.TestFinished() as test:
-                self.failed |= set(test.fails)
+                self.fail(recorded.at, *test.fails)
             case e.EngineStarted():
                 self.end(*self.running)
             case e.BuildStarted() as build:
@@ -289,7 +298,7 @@ class LogReader:
                 self.built(recorded.seq, built)
             case e.NodeFailed(_, name):
                 self.running.remove(name)
-                self.failed.add(name)
+                self.fail(recorded.at, name)
             case e.BuildInterrupted(_, name):
                 self.end(name)
             case _:
@@ -303,10 +312,22 @@ class LogReader:
         assert build.reason != "first_build" or name not in self.clocks, f"built before: {at}"
         assert name not in self.failed or build.reason in ("retry", "forced", "relation_missing"), f"had failed: {at}"
         assert self.failed.isdisjoint(self.graph.looked_at((name,))), f"built on what failed: {at}"
+        ended, attempt = self.failures.get(name, (0.0, 0))
+        self.alone.discard(name)
+        if build.reason == "retry" and self.jobs[build.run] is None and self.arrived < attempt:
+            self.alone.add(name)
+            assert self.tries[name] < self.settings.attempts, f"tried too often: {at}"
+            assert recorded.at >= ended + self.settings.backoff, f"tried too soon: {at}"
+        else:
+            self.tries[name] = 0
+        node = self.graph.nodes[name]
+        if build.reason == "max_staleness":
+            assert recorded.at >= self.clocks[name] + (node.policy.max_staleness or 0.0), f"not that old: {at}"
+        held = self.settings.code_changes == "after_window" and name not in self.lost
+        if build.reason == "new_data" or (held and build.reason in ("code_changed", "upstream_code_changed")):
+            assert not inside_its_window(node.policy, self.clocks[name], recorded.at), f"too early: {at}"
         if build.reason == "new_data":
-            node = self.graph.nodes[name]
             assert not node.transparent, f"shows new data by itself: {at}"
-            assert recorded.at >= self.clocks[name] + node.policy.build_after, f"too early: {at}"
             assert any(self.moved.get(feed, 0) > self.begun[name] for feed in self.graph.feeds[name]), (
                 f"nothing new: {at}"
             )
@@ -320,9 +341,26 @@ class LogReader:
             self.moved[name] = seq
         self.lost.discard(name)
 
+    def fail(self, at: float, *names: str) -> None:
+        for name in names:
+            self.failed.add(name)
+            self.failures[name] = at, self.starts[name][1]
+            self.tries[name] += name in self.alone
+            self.alone.discard(name)
+
     def end(self, *names: str) -> None:
         self.lost |= self.running.intersection(names)
         self.running.difference_update(names)
+
+
+def inside_its_window(policy: Policy, clock: float, at: float) -> bool:
+    """Whether a node whose window counts from `clock` is held at an instant. Before a deadline anything may be in
+    order.
+    """
+    calendar = policy.calendar
+    if calendar is None:
+        return at < clock + policy.build_after
+    return not calendar.deadlines and (calendar.is_quiet(at) or at < clock + calendar.interval(at, policy.build_after))
 
 
 def decided(graph: Graph, world: World, settings: Settings, now: float) -> None:

@@ -351,6 +351,19 @@ def test_one_slot_is_shared_and_jobs_are_served_in_their_order() -> None:
     assert [event.job for event in bench.log(e.JobFinished) if isinstance(event, e.JobFinished)] == ["j1", "j2"]
 
 
+@pytest.mark.parametrize(("slots", "then"), [(2, [("m",), ("u",)]), (1, [("m",)])])
+def test_what_arrived_during_a_build_does_not_wait_for_the_rest_of_its_run(slots: int, then: list[object]) -> None:
+    bench = Bench(gated=True, max_concurrent_runs=slots)
+    bench.step()
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeBegan(piece.id, "u"))
+    bench.add(e.DataLanded("a"))
+    bench.step()
+    assert [piece.nodes for piece in bench.builder.pieces] == [("u",)]
+    bench.step(NodeEnded(piece.id, "u", "success"), PieceEnded(piece.id))
+    assert [piece.nodes for piece in bench.builder.pieces[1:]] == then
+
+
 # Restarts
 
 

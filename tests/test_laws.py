@@ -49,7 +49,7 @@ def test_at_rest_the_warehouse_is_sound(text: str) -> None:
         sound(it)
     it.job()
     sound(it)
-    lawful(it.log(), it.graphs())
+    lawful(it.log(), it.graphs(), it.scenario.settings)
 
 
 @quick(60)
@@ -67,7 +67,7 @@ def test_killed_at_any_append_it_comes_to_rest(text: str, places: list[float], w
             sound(it)
         it.job()
         sound(it)
-        lawful(it.log(), it.graphs())
+        lawful(it.log(), it.graphs(), it.scenario.settings)
         assert not it.engine.world.jobs
 
 

@@ -21,7 +21,7 @@ from sao_events.policy import Quorum, Settings, read_policy
 from sao_events.scenario import parse_scenarios
 from sao_events.standing import Standing
 from sao_events.state import World
-from tests.histories import histories
+from tests.histories import OURS, histories
 from tests.laws import History
 from tests.nightly import NIGHTLY
 from tests.record import Record, node
@@ -31,18 +31,6 @@ CALM = [HealthCheck.too_slow, HealthCheck.data_too_large]
 PLAIN = Settings(attempts=1)
 HOUR = 3600.0
 DECIDED = turns._decided
-# What a node may declare beside dbt's own window; the histories begin on a Monday and last eight hours.
-OURS: tuple[dict[str, object], ...] = (
-    {},
-    {},
-    {"max_staleness": "1h"},
-    {"max_staleness": "3h"},
-    {"quiet": [{"between": "01:10-03:00"}]},
-    {"quiet": [{"between": "02:05-06:00"}], "timezone": "Europe/Berlin"},
-    {"window": [{"between": "00:00-04:07", "every": "2h"}, {"every": "10m"}]},
-    {"fresh_by": "07:00"},
-    {"fresh_by": "04:30", "timezone": "Europe/Berlin", "max_staleness": "2h"},
-)
 
 
 class Checked(Standing):
