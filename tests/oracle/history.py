@@ -333,7 +333,7 @@ class History:
         if self.rng.random() < 0.5:
             self.job(forced=True, select=tuple(sorted(nodes)), full_refresh=True)
             return
-        for node in sorted(nodes):
+        for node in sorted(nodes & relations.keys()):  # the others have become ephemeral
             self.drop(relations[node])
 
     def _released(self) -> Plan:
