@@ -31,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -66,8 +66,7 @@ class AtOnce:
     gated = False
 
     def __init__(self) -> None:
-        self.done: list[Report] = []
-        self.pieces = 0
+        self.begun: list[Piece] = []
 
     def ready(self, project: str) -> bool:
         """Always."""
@@ -78,16 +77,20 @@ class AtOnce:
         return False
 
     def start(self, piece: Piece, project: Project) -> None:
-        """Everything in the piece succeeds."""
-        self.pieces += 1
-        for node in piece.nodes:
-            self.done += [NodeBegan(piece.id, node), NodeEnded(piece.id, node, "success", 1.0)]
-        self.done += [*(TestEnded(piece.id, test, "pass") for test in piece.tests), PieceEnded(piece.id)]
+        """Everything in the piece will have succeeded."""
+        self.begun.append(piece)
 
     def reports(self) -> list[Report]:
         """Nothing while `held`, so that the moment of the hand-over can be seen."""
-        found, self.done = ([], self.done) if self.held else (self.done, [])
-        return found
+        done, self.begun = ([], self.begun) if self.held else (self.begun, [])
+        return [report for piece in done for report in self.come_of(piece)]
+
+    def come_of(self, piece: Piece) -> Iterator[Report]:
+        """All that is told of a piece."""
+        for node in piece.nodes:
+            yield from (NodeBegan(piece.id, node), NodeEnded(piece.id, node, "success", 1.0))
+        yield from (TestEnded(piece.id, test, "pass") for test in piece.tests)
+        yield PieceEnded(piece.id)
 
     def cancel(self, run: str) -> None:
         """Never asked for."""

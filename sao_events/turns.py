@@ -156,7 +156,7 @@ def _decided(
     if planned is None:
         part(look, nodes)
     seen = {name for test in tests for name in graph.tested[test]} & graph.nodes.keys()
-    beside = seen - nodes
+    beside = {name for name in seen - nodes if planned is None or planned[name].action is Action.blocked}
     before = graph.sort(beside & graph.ancestors(nodes)) if beside else []
     if planned is None:
         decide_also(look, before)
