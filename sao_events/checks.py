@@ -23,10 +23,12 @@ def definition(graph: Graph, test: Test) -> str:
 
 def positions(graph: Graph, world: World, test: Test) -> dict[str, int]:
     """Where everything stands that the test looks at, now."""
-    return {
-        name: world.source(name).version if name in graph.sources else world.node(name).builds
-        for name in looked_at(graph, test)
-    }
+    return {name: position(graph, world, name) for name in looked_at(graph, test)}
+
+
+def position(graph: Graph, world: World, name: str) -> int:
+    """Where a source or node stands: its version, or how often it was built."""
+    return world.source(name).version if name in graph.sources else world.node(name).builds
 
 
 def looked_at(graph: Graph, test: Test) -> tuple[str, ...]:
@@ -37,11 +39,9 @@ def looked_at(graph: Graph, test: Test) -> tuple[str, ...]:
 def stands(graph: Graph, world: World, test: Test) -> bool:
     """Whether the last result of the test, a failure or warning included, is still its result."""
     state = world.tests.get(test.id)
-    return (
-        state is not None
-        and state.definition == definition(graph, test)
-        and state.seen == positions(graph, world, test)
-    )
+    if state is None or state.definition != definition(graph, test) or len(state.seen) != len(looked_at(graph, test)):
+        return False
+    return all(state.seen.get(name) == position(graph, world, name) for name in looked_at(graph, test))
 
 
 def asked_anyway(test: Test, settings: Settings, job: Job | None) -> bool:

@@ -141,7 +141,8 @@ class Look:
         if calendar is not None:
             opens = calendar.opens(clock, self.now, node.policy.build_after)
             ends = opens if opens is not None else NEVER
-        return min(ends, *(self.begins(clock, *deadline) for deadline in self.leads.get(node.id, ())), NEVER)
+        leads = self.leads.get(node.id)
+        return min(ends, *(self.begins(clock, *deadline) for deadline in leads)) if leads else ends
 
     def begins(self, clock: float, calendar: Calendar, lead: float) -> float:
         """When a node must begin that is to be ready `lead` seconds before a deadline; now where it should have."""
@@ -203,6 +204,16 @@ class Look:
         hidden = self.graph.behind_views.get(name)
         return hidden is None or not any(self._advanced(feed, observed) for feed in hidden)
 
+    def news(self, name: str, observed: Observed) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The upstreams of a node that are `changed`, and those that are `newer`."""
+        changed, newer = list[str](), list[str]()
+        for upstream in self.graph.upstreams[name]:
+            if self.changed(name, upstream, observed):
+                changed.append(upstream)
+            if self.newer(upstream, observed):
+                newer.append(upstream)
+        return tuple(changed), tuple(newer)
+
     def unloaded(self, source: str) -> bool:
         """Whether the source is not there before its first landing."""
         return self.graph.sources[source].empty and not self.world.source(source).version
@@ -229,7 +240,7 @@ class Look:
         """Whether a reader cannot be built on the node: never built, dropped, failed or blocked; through a view its
         upstreams too.
         """
-        known = self._missing.get(name)
+        known = False if name in self.assumed else self._missing.get(name)  # what is planned lacks nothing
         if known is None:
             known = self._missing[name] = self._is_missing(name)
         return known
@@ -294,15 +305,15 @@ def rules(look: Look, node: Node) -> Decision:
         return Decision(Action.build, Reason.relation_missing, evidence={"relation": node.relation, **with_})
 
     if look.graph.fingerprints[node.id] != baseline.observed.fingerprint:  # rule 5
-        parts = changed_parts(node.parts, baseline.observed.parts)
+        parts = node.differs_in(baseline.observed.parts)
         evidence = {
             "built_with": baseline.observed.fingerprint,
             "now": look.graph.fingerprints[node.id],
             "parts": parts,
         }
         return _code(look, node, baseline, Reason.code_changed, evidence)
-    upstreams = () if look.still(node.id, baseline.observed) else look.graph.upstreams[node.id]
-    changed = tuple(up for up in upstreams if look.changed(node.id, up, baseline.observed)) if upstreams else ()
+    still = look.still(node.id, baseline.observed)
+    changed, newer = ((), ()) if still else look.news(node.id, baseline.observed)
     if changed:  # rule 6
         return _code(look, node, baseline, Reason.upstream_code_changed, {"changed": changed})
     if state.doubtful:  # rule 5, not held: what a lost build of other code has left may stand in the warehouse
@@ -312,7 +323,6 @@ def rules(look: Look, node: Node) -> Decision:
     overdue = look.overdue(node, baseline.clock)
     if overdue is not None and look.now >= overdue:  # ours: a greatest age, declared for the node
         return Decision(Action.build, Reason.max_staleness, evidence={"since": baseline.clock})
-    newer = tuple(name for name in upstreams if look.newer(name, baseline.observed)) if upstreams else ()
     if not newer:  # rule 8
         return NO_NEW_DATA if overdue is None else Decision(Action.reuse, Reason.no_new_data, overdue)
     evidence = _newer(look, node, newer, baseline.observed)
@@ -329,14 +339,6 @@ def rules(look: Look, node: Node) -> Decision:
 def earliest(*instants: float | None) -> float | None:
     """The first of the instants that are known and ever come."""
     return min((at for at in instants if at is not None and at != NEVER), default=None)
-
-
-def changed_parts(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
-    """The names of the parts of a fingerprint that differ; `folded` where it is an ephemeral model that does."""
-    if not then:
-        return []
-    names = {*now, *then} - {"compiled", "again"}  # what came of the others
-    return [name for name in sorted(names) if now.get(name) != then.get(name)] or ["folded"]
 
 
 def _code(look: Look, node: Node, baseline: Baseline, reason: Reason, evidence: Mapping[str, Any]) -> Decision:
@@ -389,11 +391,9 @@ def arrived_since(look: Look, node: Node, failure: Failure) -> tuple[str, ...]:
 
 def _newer(look: Look, node: Node, newer: tuple[str, ...], observed: Observed) -> dict[str, Any]:
     """Evidence: which feeds are newer, with the version the last build saw and the one on record."""
-    feeds = [feed for name in newer for feed in look.graph.behind(name)]
-    return {
-        "newer": {
-            feed: {"built_with": observed.versions.get(feed), "now": look.position(feed)}
-            for feed in dict.fromkeys(feeds)
-            if look.newer(feed, observed)
-        }
-    }
+    found = dict[str, Any]()
+    for name in newer:
+        for feed in look.graph.behind(name):
+            if feed not in found and look.newer(feed, observed):
+                found[feed] = {"built_with": observed.versions.get(feed), "now": look.position(feed)}
+    return {"newer": found}

@@ -224,8 +224,8 @@ class Engine:
         piece = Piece(f"{run.id}.{run.pieces}", run.id, nodes, tests, self.world.project, refresh, hashes)
         beside = frozenset().union(*(other.building() for other in self.runs.values())) if hashes else frozenset()
         graph = self.project.graph
-        outside = {name for node in nodes for name in (*graph.upstreams[node], *graph.feeds[node])}
-        outside |= {name for name in graph.looked_at(nodes) if name in graph.sources or graph.nodes[name].built}
+        outside = {name for name in graph.looked_at(nodes) if name in graph.sources or graph.nodes[name].built}
+        outside.update(*map(graph.upstreams.__getitem__, nodes), *map(graph.feeds.__getitem__, nodes))
         for test in (*tests, *hoped):
             outside.update(name for read in graph.tests[test].reads for name in (read, *graph.behind(read)))
         stands = as_it_stands(graph, self.world, outside.difference(nodes))

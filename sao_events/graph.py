@@ -271,7 +271,7 @@ class Graph:
 
     def looked_at(self, names: Iterable[str]) -> set[str]:
         """The nodes and sources that building `names` looks at."""
-        return {seen for name in names for seen in self.looks_at[name]}
+        return set[str]().union(*map(self.looks_at.__getitem__, names))
 
     def _closure(self, names: Iterable[str], steps: Mapping[str, Sequence[str]]) -> set[str]:
         found: set[str] = set()

@@ -66,6 +66,15 @@ class Node:
         made = {"compiled": self.compiled, "again": self.again}
         return dict(self.parts) | {name: text for name, text in made.items() if text}
 
+    def differs_in(self, then: Mapping[str, str]) -> list[str]:
+        """The names of the parts that differ from those `then` on record; `folded` where it is an ephemeral model that
+        does.
+        """
+        if not then:
+            return []
+        names = {*self.parts, *then} - {"compiled", "again"}  # what came of the others
+        return [name for name in sorted(names) if self.parts.get(name) != then.get(name)] or ["folded"]
+
     @property
     def built(self) -> bool:
         """Whether dbt makes a relation for it at all: everything but ephemeral models."""

@@ -206,9 +206,9 @@ def _advances(look: Look, name: str, reason: Reason, code: Code) -> bool:
         return True
     if state.cleared or state.dropped or state.interrupted or state.code != state.built_code:
         return True
-    if any(look.newer(up, state.baseline.observed, quorum=False) for up in look.graph.upstreams[name]):
-        return True
-    return not spares(state.built_code, code)
+    return not spares(state.built_code, code) or any(
+        look.newer(up, state.baseline.observed, quorum=False) for up in look.graph.upstreams[name]
+    )
 
 
 def _within(graph: Graph, only: Collection[str] | None) -> list[str]:

@@ -9,7 +9,6 @@ not as it was. In doubt a node is decided again; with another graph, other setti
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -63,7 +62,7 @@ class _Kept:
             self.free.look.leads = self.final.look.leads
         self.claimed: frozenset[str] = frozenset()
         self.tests: set[str] = set()
-        self.fed: Counter[str] = Counter()
+        self.fed: dict[str, int] = {}
         self.first = True
 
     def holds(self, graph: Graph, world: World, settings: Settings, now: float) -> bool:
@@ -144,12 +143,14 @@ class _Kept:
         """The tests of what planned builds look at now and did not, or the reverse."""
         found = set[str]()
         for name in planned:
+            step = 1 if name in self.final.look.assumed else -1
             for seen in self.graph.looks_at[name]:
-                before = self.fed[seen]
-                self.fed[seen] += 1 if name in self.final.look.assumed else -1
-                if not self.fed[seen]:
+                before = self.fed.get(seen, 0)
+                if before + step:
+                    self.fed[seen] = before + step
+                else:
                     del self.fed[seen]
-                if not before or seen not in self.fed:
+                if not before or not before + step:
                     found.update(self.graph.tests_of.get(seen, ()))
         return found
 
@@ -180,12 +181,13 @@ class _Pass:
         look.move(now)
         queue = _Queue(look.graph, (*due, *self.turns.come(now + EARLY)))
         for name in queue:
-            before, was_planned = self._seen(name), name in look.assumed
+            before, was_planned = None if name in written else self._seen(name), name in look.assumed
             queue.add(self._decide(name, claimed))
             decided.add(name)
-            if name in written or self._seen(name) != before:
+            is_planned = name in look.assumed
+            if before is None or is_planned != was_planned or self._seen(name) != before:
                 queue.add(self.reach.readers(name))
-            if (name in look.assumed) != was_planned:
+            if is_planned != was_planned:
                 planned.add(name)
                 queue.add(self._tested_before(name))
         return decided, planned
@@ -211,12 +213,12 @@ class _Pass:
 
     def _seen(self, name: str) -> tuple[Any, ...]:
         """What others can see of a node when they are decided: of its state, planned builds counted as done, all but
-        what only its own next decision looks at, and the instants.
+        what only its own next decision looks at, whether it is planned, and the instants.
         """
         look, state = self.look, self.look.state(name)
         decision = look.decisions.get(name)
         return (
-            decision is not None and decision.action is Action.blocked, name in look.assumed, look.fallen.get(name),
+            decision is not None and decision.action is Action.blocked, look.fallen.get(name),
             state.baseline is None, state.version, state.builds, state.code, state.built_code, state.failure,
             state.clears, state.drops, state.dropped, state.cleared, state.interrupted, state.doubtful,
         )  # fmt: skip
@@ -251,6 +253,7 @@ class _Reach:
         self.alone = {test for tests in graph.tests_of_unbuilt.values() for test in tests}
         self._folding: dict[str, list[str]] = {}
         self._tests: dict[str, list[str]] = {}
+        self._alone: dict[str, list[str]] = {}
         self.lazy: dict[str, list[str]] = {}
         for name, folded in graph.folded.items():
             for ephemeral in folded:
@@ -258,6 +261,8 @@ class _Reach:
         for test in graph.tests.values():
             for seen in checks.looked_at(graph, test):
                 self._tests.setdefault(seen, []).append(test.id)
+                if test.id in self.alone:
+                    self._alone.setdefault(seen, []).append(test.id)
         for lazy in graph.lazy:
             for name in (lazy, *data_readers(graph, lazy)):
                 self.lazy.setdefault(name, []).append(lazy)
@@ -280,8 +285,10 @@ class _Reach:
 
     def failed_over(self, name: str, world: World) -> list[str]:
         """The tests `alone` that failed and look at the node or source."""
-        over = self._tests.get(name, ()) if self.alone else ()
-        states = ((test, world.tests.get(test)) for test in over if test in self.alone)
+        over = self._alone.get(name)
+        if over is None:
+            return []
+        states = ((test, world.tests.get(test)) for test in over)
         return [test for test, state in states if state is not None and state.status in checks.FAILED]
 
     def behind_test(self, test: str) -> set[str]:

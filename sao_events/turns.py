@@ -179,7 +179,7 @@ class _Turn:
         self.gated, self.hashed = gated, hashed
         self.building = set[str]().union(*(other.building() for other in others))
         self.busy = self.building.union(*(other.untested(graph) for other in others))
-        self.in_flight = run.building()
+        self.owed = run.unfinished()  # what has yet to be built before something that reads it may go
         self.gating = self._gating()
         self.taken: dict[str, None] = {}
         self.taken_tests: list[str] = []
@@ -188,8 +188,8 @@ class _Turn:
 
     def consider(self, name: str) -> None:
         """Take the node, leave it out, or let it wait."""
-        before = waits_on(self.graph, name)
-        if name in self.busy or not self.busy.isdisjoint(before) or any(map(self._owed, before)):
+        before = self.graph.looks_at[name]
+        if name in self.busy or not self.busy.isdisjoint(before) or not self.owed.isdisjoint(before):
             return
         falling = self.graph.falling.get(name, ())
         if any(not self.busy.isdisjoint((view, *self.graph.readers[view])) for view in falling):
@@ -198,16 +198,19 @@ class _Turn:
             return
         if self.decisions[name].action is Action.build:
             self.taken[name] = None
+            if not (self.gated or self.hashed(name)):
+                self.owed.discard(name)
         else:
             self.dropped.add(name)
+            self.owed.discard(name)
 
     def consider_test(self, test: str, look: Look) -> None:
         """Take the test once all it reads has had its turn; leave it out where it cannot run or its result stands."""
         definition = self.graph.tests[test]
         reads = set(checks.looked_at(self.graph, definition))
-        if any(map(self._owed, reads)) or not self.building.isdisjoint(reads):
+        if not self.owed.isdisjoint(reads) or not self.building.isdisjoint(reads):
             return
-        taken = {name for name in reads if name in self.taken}
+        taken = reads & self.taken.keys()
         job = look.job
         forced = job is not None and checks.asked_anyway(definition, look.settings, job) and test not in job.tested
         if any(look.unreadable(name) for name in reads - taken):
@@ -222,12 +225,6 @@ class _Turn:
         if self.gated:
             return [((name,), ()) for name in self.taken] + [((), (test,)) for test in self.taken_tests]
         return [(tuple(self.taken), tuple(self.taken_tests))] if self.taken or self.taken_tests else []
-
-    def _owed(self, name: str) -> bool:
-        """Whether the run has yet to build `name` before something that reads it may go."""
-        if name in self.taken:
-            return self.gated or self.hashed(name)
-        return name in self.in_flight or (name in self.run.nodes and name not in self.dropped)
 
     def _gating(self) -> dict[str, list[Test]]:
         """By what they read, the tests that have yet to run before what looks at it is built; in one piece with it dbt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from sao_events.decide import changed_parts
 from sao_events.difference import LARGEST, difference
 from sao_events.nodes import Node
 
@@ -71,5 +70,5 @@ def test_a_long_difference_is_cut() -> None:
 
 
 def test_what_came_of_the_parts_is_no_part_that_changed() -> None:
-    assert changed_parts({"sql": "raw2"}, {"sql": "raw", "compiled": "old"}) == ["sql"]
-    assert changed_parts({"sql": "raw"}, {"sql": "raw", "compiled": "old"}) == ["folded"]
+    assert Node("m", "m", "table", parts={"sql": "raw2"}).differs_in({"sql": "raw", "compiled": "old"}) == ["sql"]
+    assert Node("m", "m", "table", parts={"sql": "raw"}).differs_in({"sql": "raw", "compiled": "old"}) == ["folded"]
