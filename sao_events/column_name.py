@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
 from sao_events.ancestry import column_lineage, columns_known
 from sao_events.errors import NotThere, UsageError
 from sao_events.graph import Graph
+from sao_events.lineage import Code
 from sao_events.project import Project
+from sao_events.proof.names import known, stored_name
 from sao_events.report import resolve_node, resolve_source
+from sao_events.state import World
+
+MOST = 80  # characters of what was asked that an error repeats
 
 
-def lineage_of(project: Project, asked: str, *, downstream: bool = False) -> dict[str, Any]:
-    """The lineage (`ancestry.column_lineage`) of `asked`, the name or id of a node or source, a dot, and a column.
-    Raises NotThere for what is not there, with the nearest names, UsageError for what is no column.
+def lineage_of(
+    project: Project, asked: str, *, downstream: bool = False, seeds: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, Any]:
+    """The lineage (`ancestry.column_lineage`) of `asked`, the name or id of a node or source, a dot, and a column;
+    `seeds` are the columns of seeds, where they are known. Raises NotThere for what is not there, with the nearest
+    names, UsageError for what is no column.
     """
     name, _, column = asked.rpartition(".")
     if not name or not column:
-        raise UsageError(f"{asked or 'nothing'} is no column", hint="write it as MODEL.COLUMN: orders.amount")
-    thing, graph = _named(project, name), project.graph
+        raise UsageError(f"{_short(asked) or 'nothing'} is no column", hint="write it as MODEL.COLUMN: orders.amount")
+    thing, graph = _named(project, name), _with_seeds(project.graph, seeds or {})
     if downstream and thing in graph.nodes and not graph.nodes[thing].built:
         reads = ", ".join(graph.upstreams[thing])
         raise NotThere(
-            f"{name} is ephemeral, so it is a part of its readers", hint=f"ask for a column of what it reads: {reads}"
+            f"{_short(name)} is ephemeral, so it is a part of its readers",
+            hint=f"ask for a column of what it reads: {reads}",
         )
     column = _spelled(graph, thing, column) if thing in graph.nodes else column
     return column_lineage(graph, thing, column, downstream=downstream)
@@ -38,13 +49,41 @@ def _named(project: Project, name: str) -> str:
         return source
     near = [*node, *source]
     hint = f"did you mean {' or '.join(near)}?" if near else "sao-events status lists the nodes and sources"
-    raise NotThere(f"there is no node or source {name}", hint=hint)
+    raise NotThere(f"there is no node or source {_short(name)}", hint=hint)
+
+
+def seeds_built(graph: Graph, world: World) -> dict[str, tuple[str, ...]]:
+    """The columns of each seed as it was last built, where that is as it is now and somebody looked."""
+    found: dict[str, tuple[str, ...]] = {}
+    if not known(graph.adapter):
+        return found
+    for node in graph.nodes.values():
+        state = world.nodes.get(node.id) if node.kind == "seed" else None
+        standing = state.standing if state else None
+        if state and standing and standing.observed.fingerprint == graph.fingerprints[node.id]:
+            found[node.id] = tuple(stored_name(column, graph.adapter) for column in state.columns)
+    return {name: columns for name, columns in found.items() if columns}
+
+
+def _with_seeds(graph: Graph, seeds: Mapping[str, tuple[str, ...]]) -> Graph:
+    if not seeds:
+        return graph
+    nodes = list(graph.nodes.values())
+    for place, node in enumerate(nodes):
+        if node.id in seeds:
+            columns = tuple((column, "") for column in seeds[node.id])
+            nodes[place] = replace(node, own=Code(node.own.base, columns))
+    return Graph(nodes, graph.sources.values(), graph.tests.values(), graph.adapter)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST else f"{text[:MOST]}..."
 
 
 def _spelled(graph: Graph, node: str, name: str) -> str:
-    known, all_of = columns_known(graph, node)
-    same = [column for column in known if column.casefold() == name.casefold()]
+    columns, all_of = columns_known(graph, node)
+    same = [column for column in columns if column.casefold() == name.casefold()]
     if same or not all_of:
         return same[0] if same else name
-    near = get_close_matches(name, known, n=3) or known[:5]
-    raise NotThere(f"{graph.nodes[node].name} has no column {name}", hint=f"did you mean {' or '.join(near)}?")
+    near = get_close_matches(name, columns, n=3) or columns[:5]
+    raise NotThere(f"{graph.nodes[node].name} has no column {_short(name)}", hint=f"did you mean {' or '.join(near)}?")

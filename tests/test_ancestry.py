@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from sao_events import events as e
 from sao_events.ancestry import PASSED, UNKNOWN, column_lineage, columns_known
-from sao_events.column_name import lineage_of
+from sao_events.column_name import lineage_of, seeds_built
 from sao_events.columns import analyse
-from sao_events.errors import UsageError
+from sao_events.errors import NotThere, UsageError
 from sao_events.graph import Graph
 from sao_events.nodes import Node, Source
 from sao_events.project import Project
+from tests.record import Record, node
 
 QUERIES = {
     "star": "select * from raw",
@@ -101,6 +103,58 @@ def test_what_is_no_column_is_refused_with_the_nearest(asked: str, hint: str) ->
     with pytest.raises(UsageError) as refused:
         lineage_of(Project(shop(), "shop", "duckdb"), asked)
     assert hint in (refused.value.hint or "")
+
+
+def seeded(record: Record) -> tuple[Project, dict[str, tuple[str, ...]]]:
+    graph = record.graph
+    return Project(graph, "shop", "duckdb"), seeds_built(graph, record.world)
+
+
+def seed_and_star() -> Record:
+    found = analyse("select * from codes", "duckdb")
+    star = Node("star", "star", "table", ("codes",), found.code, reading=found.reading({"codes": "codes"}))
+    record = Record(node("codes", kind="seed"), star)
+    record.graph = Graph(record.graph.nodes.values(), adapter="duckdb")
+    return record
+
+
+def built(record: Record, **columns: str) -> Record:
+    run = record.start("codes")
+    return record.add(e.NodeBuilt(run, "codes", 1.0, columns=columns), e.RunFinished(run, "success"))
+
+
+def test_the_columns_of_a_seed_are_those_that_it_was_built_with() -> None:
+    project, seeds = seeded(built(seed_and_star(), Id="INTEGER", Name="VARCHAR"))
+    assert seeds == {"codes": ("id", "name")}
+    assert lineage_of(project, "codes.NAME", seeds=seeds)["column"] == "name"
+    for asked in ("codes.nme", "star.nme"):
+        with pytest.raises(NotThere) as refused:
+            lineage_of(project, asked, seeds=seeds)
+        assert (refused.value.message.partition(" has")[2], refused.value.hint) == (
+            " no column nme",
+            "did you mean name?",
+        )
+    tree = lineage_of(project, "star.NAME", seeds=seeds)
+    assert (tree["column"], tree["doubt"]) == ("name", "")
+    assert ("codes", "name", "feeds") in edges(tree)
+    assert lineage_of(project, "star.name")["doubt"] == PASSED
+
+
+def test_the_columns_of_a_seed_that_is_another_now_are_not_known() -> None:
+    assert seeded(seed_and_star())[1] == {}
+    assert seeded(built(seed_and_star()))[1] == {}
+    record = built(seed_and_star(), id="INTEGER")
+    record.edit("codes", "another file")
+    record.graph = Graph(record.graph.nodes.values(), adapter="duckdb")
+    assert seeded(record)[1] == {}
+
+
+@pytest.mark.parametrize("asked", ["x" * 5000, f"orders.{'x' * 5000}", f"{'x' * 5000}.id"])
+def test_what_was_asked_is_repeated_shortened(asked: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        lineage_of(Project(shop(), "shop", "duckdb"), asked)
+    assert "x" * 50 in refused.value.message
+    assert len(refused.value.message) < 150
 
 
 def test_a_part_of_its_readers_has_none_of_its_own() -> None:

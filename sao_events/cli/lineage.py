@@ -9,7 +9,7 @@ from typing import Any
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.project import parse
 from sao_events.cli.record import opened
-from sao_events.column_name import lineage_of
+from sao_events.column_name import lineage_of, seeds_built
 from sao_events.graph import Graph
 
 EXAMPLES = """  sao-events lineage orders.amount               what it is made of, down to sources and seeds
@@ -31,8 +31,10 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def lineage(context: Context) -> int:
     """Print the lineage of a column. Raises UsageError for a model or column that is not there."""
     with opened(context.config) as record:
-        project = record.view(context).project or parse(context.config, record)
-    found = lineage_of(project, context.args.column, downstream=context.args.downstream)
+        view = record.view(context)
+        project = view.project or parse(context.config, record)
+    seeds = seeds_built(project.graph, view.world)
+    found = lineage_of(project, context.args.column, downstream=context.args.downstream, seeds=seeds)
     if context.out.as_json:
         context.out.json(found)
     else:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from sao_events import report
-from sao_events.column_name import lineage_of
+from sao_events.column_name import lineage_of, seeds_built
 from sao_events.decide import Action
 from sao_events.deliveries import delivery_object, unmatched
 from sao_events.events import EVENTS, Recorded, subject
@@ -139,7 +139,9 @@ class Api:
         downstream = request.query_params.get("downstream") in {"1", "true"}
         with self.backend.view() as view:
             project = _project(view)
-        return answer(lineage_of(project, request.query_params.get("column", ""), downstream=downstream))
+            seeds = seeds_built(project.graph, view.world)
+        asked = request.query_params.get("column", "")
+        return answer(lineage_of(project, asked, downstream=downstream, seeds=seeds))
 
     def openapi(self, request: Request) -> Response:
         """The description of all this."""
