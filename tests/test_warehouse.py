@@ -242,7 +242,11 @@ def test_a_process_of_its_own_that_cannot_connect_is_started_twice_whatever_is_a
         assert all("not a valid DuckDB" in str(answer.error) for answer in answers)
         (root / "warehouse.duckdb").unlink()
         wrong = builder.ask([f"select {'no_column' if n == 3 else n}" for n in range(5)], 30.0, 1)
-    assert [answer.rows for answer in wrong] == [((0,),), ((1,),), ((2,),), (), ((4,),)]
+        assert [answer.rows for answer in wrong] == [((0,),), ((1,),), ((2,),), (), ((4,),)]
+        assert started[2:] == ["compile", "compile"]
+        quick, slow = builder.ask(["select 1", ENDLESS["duckdb"]], 0.0, 1)
+    assert quick.rows == ((1,),)
+    assert "no answer within" in str(slow.error)
 
 
 class Turns:

@@ -50,6 +50,12 @@ LATER = "it renders otherwise once its table is there, which only the warm runne
 START = 60.0  # seconds that dbt may take to start and to read the project, when it is asked something
 
 
+class Late(DbtError):
+    """dbt has not come to its end in the time that it was given; `events` are those until then."""
+
+    events: list[dict[str, Any]]
+
+
 class Build(NamedTuple):
     """A piece that runs."""
 
@@ -154,24 +160,26 @@ class ColdBuilder(DbtBuilder):
         words = "dbt run as a process of its own changes nothing but what it builds: set dbt.runner to warm"
         return [Answer(error=words) for _ in statements]
 
-    def _answers(self, statements: Sequence[str], seconds: float, most: int, *, connects: bool = False) -> list[Answer]:
-        """By one process. A statement that is wrong fails all: by one for each half then, if dbt `connects` at all."""
-        arguments = inline_arguments(self.settings, self._asked_in(), inline.query(statements, most))
-        events, said = self._told(arguments, seconds * len(statements))
-        if (found := inline.read(events, len(statements))) is not None:
-            return found
-        if len(statements) == 1 or not (connects or self._connects(seconds)):
-            return [Answer(error=plain(said) or "dbt did not answer") for _ in statements]
-        half = len(statements) // 2
-        return [
-            answer
-            for part in (statements[:half], statements[half:])
-            for answer in self._answers(part, seconds, most, connects=True)
-        ]
+    def _answers(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
+        """By one process, which ends at the first that fails, if any; then by another for what comes after it. Where
+        dbt cannot connect at all, the others are not asked.
+        """
+        found, connects = list[Answer](), False
+        while left := statements[len(found) :]:
+            arguments = inline_arguments(self.settings, self._asked_in(), inline.query(left, most))
+            events, said = self._told(arguments, seconds * len(left))
+            answers = inline.read(events)[: len(left)]
+            found += answers
+            connects = connects or bool(answers)
+            if len(answers) < len(left):
+                found.append(Answer(error=plain(said) or "dbt did not answer"))
+                connects = connects or len(left) == 1 or self._connects(seconds)
+            if not connects:
+                found += [found[-1]] * (len(left) - 1)
+        return found
 
     def _connects(self, seconds: float) -> bool:
-        events, _ = self._told(connect_arguments(self.settings, self._asked_in()), seconds)
-        return bool(events)
+        return not self._told(connect_arguments(self.settings, self._asked_in()), seconds)[1]
 
     def _loaded_at(self, sources: Sequence[str], seconds: float) -> list[Answer]:
         folder = self._asked_in()
@@ -187,16 +195,18 @@ class ColdBuilder(DbtBuilder):
         return folder
 
     def _told(self, arguments: list[str], seconds: float) -> tuple[list[dict[str, Any]], str]:
-        """The events of a dbt that did what it was to do, and what is said where it did not. `seconds` are the
-        warehouse's: dbt needs some to start.
+        """The events of a dbt, and what it said where it did not do what it was to do. `seconds` are the warehouse's:
+        dbt needs some to start.
         """
         try:
             code, events, output = self._ask(arguments, seconds + START)
+        except Late as error:
+            return error.events, str(error)
         except SaoError as error:
             return [], str(error)
         except OSError as error:
             return [], f"dbt cannot be started: {error.strerror}"
-        return [] if code else events, said_by(events, output)
+        return events, (said_by(events, output) or "dbt did not answer") if code else ""
 
     def close(self) -> None:
         with self.lock:
@@ -237,8 +247,8 @@ class ColdBuilder(DbtBuilder):
         self.report(reports)
 
     def _ask(self, arguments: list[str], patience: float | None = None) -> tuple[int, list[dict[str, Any]], str]:
-        """Run dbt to its end: exit status, events, and what it printed beside them. Raises DbtError where it has not
-        come to its end within `patience` seconds.
+        """Run dbt to its end: exit status, events, and what it printed beside them. Raises Late where it has not come
+        to its end within `patience` seconds.
         """
         process = self._spawn([*arguments, *EVENTS])
         late = threading.Event()
@@ -263,9 +273,11 @@ class ColdBuilder(DbtBuilder):
             _hang_up(process)
             with self.lock:
                 self._asked.discard(process)
-        if late.is_set():
-            raise DbtError(f"dbt gave no answer within {patience:g} seconds")
         events = [_json(line) for line in lines]
+        if late.is_set():
+            error = Late(f"dbt gave no answer within {patience:g} seconds")
+            error.events = [event for event in events if event is not None]
+            raise error
         output = "".join(line for line, event in zip(lines, events, strict=True) if event is None)
         return code, [event for event in events if event is not None], output
 

@@ -1,5 +1,5 @@
 """Statements put to the warehouse by a dbt that is a process of its own: in the Jinja of an inline query, which is
-compiled and not run. What comes back is a line of its log.
+compiled and not run. What comes back is a line of its log for each.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import Any
 from sao_events.dbt.asked import answered
 from sao_events.ports import Answer
 
-MARK = "sao-events:answers "
+MARK = "sao-events:answer "
 LENGTH = 100_000  # characters; one argument of a process may be little longer
 _JINJA = """
 {%- if execute -%}
-{%- set answers = [] -%}
 {%- for sql in STATEMENTS -%}
 {%- set found = run_query(sql) -%}
 {%- set rows = [] -%}
@@ -37,9 +36,8 @@ _JINJA = """
 {%- endfor -%}
 {%- do rows.append(values) -%}
 {%- endfor -%}
-{%- do answers.append({"columns": found.column_names | list, "rows": rows}) -%}
+{%- do log(MARK ~ tojson({"columns": found.column_names | list, "rows": rows}), info=true) -%}
 {%- endfor -%}
-{%- do log(MARK ~ tojson(answers), info=true) -%}
 {%- endif -%}
 select 1
 """
@@ -47,7 +45,7 @@ _SILENT = "dbt source freshness leaves it out: declare a warn_after or error_aft
 
 
 def query(statements: Sequence[str], most: int) -> str:
-    """The inline query that asks all `statements`. It fails as a whole where one of them does."""
+    """The inline query that asks all `statements`, in their order. It ends at the first that fails."""
     given = json.dumps(list(statements), ensure_ascii=False)
     return _JINJA.replace("MARK", json.dumps(MARK)).replace("MOST", str(most)).replace("STATEMENTS", given, 1).strip()
 
@@ -65,19 +63,10 @@ def parts(statements: Sequence[str]) -> list[list[str]]:
     return [lot for lot in lots if lot]
 
 
-def read(events: Iterable[Mapping[str, Any]], number: int) -> list[Answer] | None:
-    """The answers to so many statements in what dbt logged; None where they are not there."""
-    for event in events:
-        text = str(event["info"].get("msg") or "")
-        if not text.startswith(MARK):
-            continue
-        try:
-            found = json.loads(text.removeprefix(MARK))
-            answers = [Answer(tuple(one["columns"]), tuple(map(_row, one["rows"]))) for one in found]
-        except (ValueError, TypeError, KeyError, InvalidOperation):
-            return None
-        return answers if len(answers) == number else None
-    return None
+def read(events: Iterable[Mapping[str, Any]]) -> list[Answer]:
+    """The answers in what dbt logged, in the order of the statements."""
+    texts = (str(event["info"].get("msg") or "") for event in events)
+    return [_answer(text.removeprefix(MARK)) for text in texts if text.startswith(MARK)]
 
 
 def read_freshness(file: Path, sources: Sequence[str], otherwise: str) -> list[Answer]:
@@ -95,6 +84,14 @@ def _loaded(result: Mapping[str, Any]) -> Answer:
     if at is None:
         return Answer(error=str(result.get("error") or "dbt does not know when it was loaded"))
     return Answer(("loaded_at",), ((answered(datetime.fromisoformat(at)),),))
+
+
+def _answer(text: str) -> Answer:
+    try:
+        found = json.loads(text)
+        return Answer(tuple(found["columns"]), tuple(map(_row, found["rows"])))
+    except (ValueError, TypeError, KeyError, InvalidOperation) as error:
+        return Answer(error=f"what dbt answered cannot be read: {error}")
 
 
 def _row(told: Iterable[Mapping[str, Any]]) -> tuple[Any, ...]:
