@@ -21,13 +21,14 @@ from sao_events.explain import Names, explain, explain_held, explain_left
 from sao_events.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
 from sao_events.nodes import Node, Source
 from sao_events.plan import Plan, decide
-from sao_events.policy import Settings
+from sao_events.policy import Policy, Settings
 from sao_events.probes import Probe, age, loaded_at, probes, signal
 from sao_events.project import Project
 from sao_events.proven import said
 from sao_events.relations import left_objects
 from sao_events.spared import changes_upstream, cutoff, cutoffs, equal_content, spared_by
 from sao_events.state import Held, Landed, SourceState, World
+from sao_events.windows import calendar_object
 
 __all__ = [
     "Find", "View", "builds", "event_object", "evidence_in", "failing_tests", "header", "iso", "names", "node_object",
@@ -82,7 +83,6 @@ def node_object(view: View, node_id: str, decision: Decision, known: Names | Non
     known = names(view.project) if known is None else known
     equal = equal_content(view.project.graph, view.world, node_id, known)
     told = [explain(decision, known), *(it["text"] for it in equal[:1] if decision.action is Action.reuse)]
-    policy = {"build_after": node.policy.build_after, "updates_on": node.policy.updates_on, "lazy": node.policy.lazy}
     return {
         "node": node_id,
         "name": node.name,
@@ -104,10 +104,20 @@ def node_object(view: View, node_id: str, decision: Decision, known: Names | Non
         "age_seconds": round(max(0.0, view.now - built.started), 3) if built else None,
         "running": {"run": running.run, "reason": running.reason, "since": iso(running.started)} if running else None,
         "failure": {"at": iso(failure.ended), "run": failure.run, "message": failure.message} if failure else None,
-        "policy": policy,
+        "policy": _policy(node.policy),
         "cutoff": cutoff(node, state),
         "relation": node.relation,
         "path": node.path,
+    }
+
+
+def _policy(policy: Policy) -> dict[str, Any]:
+    return {
+        "build_after": policy.build_after,
+        "updates_on": policy.updates_on,
+        "lazy": policy.lazy,
+        "max_staleness": policy.max_staleness,
+        "calendar": calendar_object(policy.calendar) if policy.calendar else None,
     }
 
 

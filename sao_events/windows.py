@@ -138,6 +138,42 @@ def parse_duration(text: object) -> float:
     return float(total)
 
 
+def calendar_object(calendar: Calendar) -> dict[str, Any]:
+    """The calendar as it is written in `meta.sao`, the weekdays and times of each entry included."""
+    found: dict[str, Any] = {"timezone": calendar.timezone}
+    if calendar.rules:
+        found["window"] = [{**_span_object(span), "every": duration(seconds)} for span, seconds in calendar.rules]
+    if calendar.quiet:
+        found["quiet"] = [_span_object(span) for span in calendar.quiet]
+    if calendar.deadlines:
+        found["fresh_by"] = [{"weekdays": _days(days), "at": _clock(minute)} for days, minute in calendar.deadlines]
+    return found
+
+
+def duration(seconds: float) -> str:
+    """The inverse of `parse_duration`, for whole seconds."""
+    parts, rest = "", round(seconds)
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(rest, UNITS[unit])
+        parts += f"{count}{unit}" if count else ""
+    return parts or "0s"
+
+
+def _span_object(span: Span) -> dict[str, str]:
+    return {"weekdays": _days(span.weekdays), "between": f"{_clock(span.start)}-{_clock(span.end)}"}
+
+
+def _days(days: frozenset[int]) -> str:
+    known = sorted(days)
+    if len(known) > 2 and known == list(range(known[0], known[-1] + 1)):
+        return f"{DAYS[known[0]]}-{DAYS[known[-1]]}"
+    return ",".join(DAYS[day] for day in known)
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
+
+
 def calendar_to_json(calendar: Calendar) -> list[Any]:
     """The calendar as a JSON value."""
     rules = [[*_span_to_json(span), seconds] for span, seconds in calendar.rules]

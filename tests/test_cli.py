@@ -34,7 +34,12 @@ nodes:
   stg: {kind: view, reads: [raw.orders]}
   orders: {kind: table, reads: [stg]}
   mart: {kind: table, reads: [orders, raw.payments], config: {state: {lag_tolerance: 5000w}}}
-  broken: {kind: table, reads: [raw.payments]}
+  broken:
+    kind: table
+    reads: [raw.payments]
+    config:
+      meta:
+        sao: {window: {every: 1h, weekdays: mon-fri}, quiet: "22:00-06:00", fresh_by: "07:00", max_staleness: 5000w}
 tests:
   t_orders: {on: [orders]}
 events:
@@ -121,6 +126,16 @@ def test_why_leads_to_the_event(shop: Path, capsys: pytest.CaptureFixture[str]) 
     assert re.search(r"    new data in raw\.orders, load l7, 20 rows .*: event \d+ by scenario at ", out)
     assert re.search(r"  new data in raw\.payments \(version 1, built with 0\): event \d+ by scenario", out)
     assert re.search(r"build_after 35000d from 2026-01-05 \d\d:02, updates_on any", out)
+
+
+def test_why_shows_a_policy_that_follows_the_calendar(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = call(capsys, "why", "broken")[1].splitlines()
+    at = lines.index("  policy: window by the calendar, updates_on any, again after 35000d")
+    assert [line.strip() for line in lines[at + 1 : at + 4]] == [
+        "mon-fri 00:00-24:00: every 1h (UTC)",
+        "mon-sun 22:00-06:00: no build for new data (UTC)",
+        "mon-sun: fresh by 07:00 (UTC)",
+    ]
 
 
 def test_why_of_a_failure_has_its_message_and_builds(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

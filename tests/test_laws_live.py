@@ -69,6 +69,13 @@ class Live(RuleBasedStateMachine):
         at = self.it.clock.now() - 60.0 * ago if ago else None
         self.happen(lambda: self.it._append(e.DataLanded(source, load, at)))
 
+    @rule(place=PLACE, times=st.integers(2, 8), minutes=st.sampled_from((7, 30, 61)))
+    def keep_landing(self, place: int, times: int, minutes: int) -> None:
+        """Most of what happens in a day: one source has new data again and again."""
+        for _ in range(times):
+            self.land(place, None, 0)
+            self.time_passes(minutes)
+
     @rule(place=PLACE, change=st.sampled_from(("sql", "sql", "cosmetic", "config", "add_column", "revert", "volatile")))
     def edit(self, place: int, change: str) -> None:
         values = {"change": change, **({"column": "note"} if change == "add_column" else {})}
@@ -155,9 +162,9 @@ class Live(RuleBasedStateMachine):
         """Every new event obeys the laws of the log, and leaves the state that the loop has."""
         self.reader.graphs = self.it.graphs()
         for recorded in self.it.store.read(self.seen):
+            self.seen = recorded.seq
             evolve(self.world, recorded)
             self.reader.read(recorded)
-            self.seen = recorded.seq
 
     @invariant()
     def replay_equals_live(self) -> None:

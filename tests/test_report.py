@@ -83,7 +83,8 @@ def test_status_holds_every_node_with_its_decision_and_age(story: Story) -> None
     assert mart["eligible_at"] == "2026-01-05T12:02:00.000Z"
     assert mart["window_from"] == mart["since"]
     assert mart["age_seconds"] == 88 * 60
-    assert mart["policy"] == {"build_after": 4 * 3600, "updates_on": "any", "lazy": False}
+    policy = {"build_after": 4 * 3600, "updates_on": "any", "lazy": False, "max_staleness": None, "calendar": None}
+    assert mart["policy"] == policy
     assert node(answer, "both")["waiting_for"] == ["raw.payments"]
     assert answer["counts"] == {"build": 0, "reuse": 2, "wait": 2, "blocked": 0}
     assert answer["next_at"] == "2026-01-05T12:02:00.000Z"

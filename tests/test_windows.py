@@ -7,11 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sao_events.errors import PolicyError
-from sao_events.windows import Calendar, Span, read_calendar
+from sao_events.windows import Calendar, Span, calendar_object, read_calendar
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR = 3600.0
@@ -171,3 +171,17 @@ def test_a_wait_ends_when_it_was_said_to(made: Calendar, clock: float, later: in
     found, again = made.opens(clock, now, 36000.0), now + share * (made.even_until(now) - now)
     if found is not None and again < min(found, made.even_until(now)):
         assert made.opens(clock, again, 36000.0) == found
+
+
+@given(
+    st.builds(
+        Calendar,
+        st.sampled_from(("UTC", "Europe/Berlin")),
+        st.lists(st.tuples(SPANS, st.integers(0, 10**6).map(float)), max_size=3).map(tuple),
+        st.lists(SPANS, max_size=1).map(tuple),
+        st.lists(st.tuples(st.frozensets(st.integers(0, 6), min_size=1), st.integers(0, 1440)), max_size=2).map(tuple),
+    )
+)
+def test_a_calendar_is_shown_as_it_would_be_written(made: Calendar) -> None:
+    assume(made.opens(0.0, 0.0, 0.0) is not None)
+    assert read_calendar({"window": [], **calendar_object(made)}, "m") == made

@@ -242,11 +242,16 @@ def _show_difference(context: Context, answer: Mapping[str, Any]) -> None:
 
 def _facts(answer: Mapping[str, Any], now: float) -> list[str]:
     policy = answer["policy"]
-    window = f"build_after {span(policy['build_after'])}" if policy["build_after"] else "no window"
+    ruled = (policy["calendar"] or {}).get("window")
+    window = "window by the calendar" if ruled else "no window"
+    window = f"build_after {span(policy['build_after'])}" if policy["build_after"] else window
     if policy["build_after"] and answer["window_from"]:
         window += f" from {clock(seconds_of(answer['window_from']), now)}"
     lazy = ", lazy" if policy["lazy"] else ""
-    found = [f"policy: {window}, updates_on {policy['updates_on']}{lazy}"]
+    again = f", again after {span(policy['max_staleness'])}" if policy["max_staleness"] else ""
+    found = [f"policy: {window}, updates_on {policy['updates_on']}{lazy}{again}"]
+    if policy["calendar"]:
+        found += [f"  {line}" for line in _calendar(policy["calendar"])]
     if answer["built_at"]:
         built = f"{clock(seconds_of(answer['since']), now)} ({span(answer['age_seconds'])} ago)"
         good = answer["since"] == answer["good_since"]
@@ -272,6 +277,14 @@ def _facts(answer: Mapping[str, Any], now: float) -> list[str]:
         for_what = "has new data" if answer["reason"] == "waiting_for_upstreams" else "is ready"
         found.append(f"next: when {names} {for_what}")
     return found
+
+
+def _calendar(calendar: Mapping[str, Any]) -> list[str]:
+    """A calendar in words, in its own time zone."""
+    rules = [f"{it['weekdays']} {it['between']}: every {it['every']}" for it in calendar.get("window", ())]
+    quiet = [f"{it['weekdays']} {it['between']}: no build for new data" for it in calendar.get("quiet", ())]
+    fresh = [f"{it['weekdays']}: fresh by {it['at']}" for it in calendar.get("fresh_by", ())]
+    return [f"{line} ({calendar['timezone']})" for line in (*rules, *quiet, *fresh)]
 
 
 def _show_cause(context: Context, cause: Mapping[str, Any], now: float, depth: int) -> None:
