@@ -7,7 +7,6 @@ Follows from the graph and from what is on record, so that it is the same after 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from sao_events.decide import Look
 from sao_events.evolve import succeeded
@@ -15,6 +14,7 @@ from sao_events.graph import Graph
 from sao_events.nodes import Node
 from sao_events.plan import data_readers, part
 from sao_events.policy import Settings
+from sao_events.records import replace
 from sao_events.state import Job, NodeState, World
 
 LONGEST = 300.0  # seconds that a hash may take where it is asked for always

@@ -8,7 +8,6 @@ follows from the state. One engine runs on a log at a time. The simulator runs t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from sao_events import checks
 from sao_events import events as e
@@ -21,6 +20,7 @@ from sao_events.policy import Settings
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 from sao_events.project import Project, project_from_bytes
 from sao_events.proving import Proving
+from sao_events.records import replace
 from sao_events.standing import Standing
 from sao_events.state import Job, World
 from sao_events.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on

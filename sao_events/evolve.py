@@ -7,12 +7,12 @@ is in the events.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from sao_events import events as e
 from sao_events.events import Event, Recorded
 from sao_events.lineage import Code, digest
+from sao_events.records import replace
 from sao_events.state import (
     Attempt,
     Baseline,

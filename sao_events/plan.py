@@ -5,7 +5,6 @@ readers join the run of their upstreams.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Set
-from dataclasses import replace
 
 from sao_events import checks
 from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node, earliest, rules
@@ -16,7 +15,7 @@ from sao_events.graph import Graph
 from sao_events.lineage import Code, spares
 from sao_events.nodes import Test
 from sao_events.policy import Settings
-from sao_events.records import record
+from sao_events.records import record, replace
 from sao_events.state import Attempt, Job, World
 
 FORGETS = frozenset({Reason.forced, Reason.state_cleared, Reason.first_build, Reason.relation_missing})

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache, lru_cache
-from operator import attrgetter
 from typing import Any
 
 from sao_events.errors import StoreError
 from sao_events.events import EVENTS, Event, Observed
 from sao_events.lineage import Code
+from sao_events.records import values_of
 
 
 def event_to_json(event: Event) -> tuple[str, dict[str, Any]]:
@@ -28,7 +28,9 @@ def event_from_json(kind: str, body: Mapping[str, Any]) -> Event:
             f"the log holds an event of the unknown type {kind}",
             hint="it was written by a newer release: upgrade sao-events",
         )
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    values = dict(body)
+    if list in map(type, body.values()):
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
     if "observed" in values:
         values["observed"] = _observed(values["observed"])
     if "code" in values:
@@ -69,8 +71,7 @@ def _fields(kind: Any) -> tuple[list[str], list[Any], Callable[[Any], Sequence[A
     made = fields(kind)
     names = [one.name for one in made]
     defaults = [one.default if one.default_factory is MISSING else one.default_factory() for one in made]
-    # With less than two names, attrgetter gives no tuple.
-    return names, defaults, attrgetter(*names) if len(names) > 1 else lambda one: [getattr(one, name) for name in names]
+    return names, defaults, values_of(kind)
 
 
 def _code(value: Any) -> Code:

@@ -5,10 +5,9 @@ A part of the fold (`evolve`), in a module of its own.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sao_events import events as e
 from sao_events.events import Recorded
+from sao_events.records import replace
 from sao_events.state import Attempt, Hashed, Relation, World
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from operator import add
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sao_events import events as e
+from sao_events import records
 from sao_events.evolve import evolve, succeeded
 from sao_events.lineage import Code
 from sao_events.ports import Draft
@@ -113,6 +115,35 @@ def test_the_full_history_has_every_event_and_fills_every_field() -> None:
     for f in fields(world.nodes["model.a"]):
         values = {str(getattr(state, f.name)) for state in world.nodes.values()}
         assert len(values) > 1, f"{f.name} is the same for all nodes"
+
+
+def records_in(value: object) -> Iterable[Any]:
+    """All records in `value`, at any depth."""
+    if is_dataclass(value):
+        if not isinstance(value, World):
+            yield value
+        for f in fields(value):
+            yield from records_in(getattr(value, f.name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from records_in(item)
+
+
+def test_a_record_with_another_value_keeps_the_rest_and_the_one_before() -> None:
+    for known in (*FULL, *records_in(world_of(*FULL))):
+        before = deepcopy(known)
+        assert records.replace(known) == known
+        for f in fields(known):
+            after = records.replace(known, **{f.name: "another"})
+            assert (type(after), vars_of(after)) == (type(known), {**vars_of(known), f.name: "another"})
+        assert known == before
+    with pytest.raises((AttributeError, TypeError)):
+        records.replace(NodeState(), nothing=1)  # type: ignore[call-arg]
+
+
+def vars_of(record: Any) -> dict[str, Any]:
+    """The fields of a record."""
+    return {f.name: getattr(record, f.name) for f in fields(record)}
 
 
 # The laws

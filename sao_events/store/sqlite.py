@@ -287,11 +287,11 @@ def _row(draft: Draft) -> _Values:
 
 def _decoded(rows: list[Any]) -> list[Recorded]:
     # One call of the parser for all: it is faster and shares the names of fields.
-    bodies = json.loads(f"[{','.join([row[5] for row in rows])}]")
-    return [
-        Recorded(seq, at, event_from_json(kind, body), key, sender)
-        for (seq, at, kind, key, sender, _), body in zip(rows, bodies, strict=True)
-    ]
+    if not rows:
+        return []
+    places, times, kinds, keys, senders, texts = zip(*rows, strict=True)
+    events = map(event_from_json, kinds, json.loads(f"[{','.join(texts)}]"))
+    return list(map(Recorded, places, times, events, keys, senders))
 
 
 def _first_unreadable(rows: list[Any]) -> int:
