@@ -41,6 +41,7 @@ LOG = logging.getLogger("sao_events")
 # Seconds until what was refused is parsed again although no file has changed; they double. What dbt reads elsewhere may
 # have come back: a package, an adapter.
 AGAIN_LEAST, AGAIN_MOST = 10.0, 600.0
+HOUR = 3600.0
 RECALLED = 200  # states of the project that are read back after an upgrade
 
 
@@ -96,6 +97,7 @@ class Deployer:
         self.built_from: tuple[str | None, str | None] | None = None
         self._refused: dict[str | None, _Refused] = {}
         self._warned: tuple[str, ...] = ()
+        self._hour: int | None = None  # of the last parse, where what the project says depends on it
         self._relations: tuple[str | None, tuple[str, ...]] = None, ()  # of a project, by its digest
         self.on_head: Callable[[str | None, str | None], None] = lambda commit, error: None
         git = config.git
@@ -103,8 +105,8 @@ class Deployer:
 
     def look(self, *, fresh: bool = True) -> Found:
         """Look up what should be in force, parse it, store it. Without `fresh`, a commit that is in force already is
-        not parsed again, and what was refused only after a change of its files, or rarely. What goes wrong is in what
-        is returned.
+        not parsed again before its `patience` ends, and what was refused only after a change of its files, or rarely.
+        What goes wrong is in what is returned.
         """
         if fresh:
             self._refused.clear()
@@ -113,7 +115,7 @@ class Deployer:
         except SaoError as error:
             return self._go_on(str(error))
         known = self.rejected is None and self.built_from == self.in_force and self.in_force[1] == commit
-        if commit and known and not fresh:
+        if commit and known and not fresh and self._hour in (None, self._this_hour()):
             return Found()
         try:
             return self._load(commit)
@@ -125,6 +127,18 @@ class Deployer:
             where = f"{error.filename}: " if error.filename else ""
             said = f"the project cannot be read: {where}{error.strerror}\n  it is tried again by itself"
             return self._go_on(said)
+
+    def patience(self, poll: float | None) -> float | None:
+        """The seconds until the next look that nobody asks for: `poll`, or the rest of the hour where what the project
+        says depends on when it is parsed (docs/SEMANTICS.md, section 3). None for never.
+        """
+        if self._hour is None:
+            return poll
+        rest = max((self._hour + 1) * HOUR - self.clock.now(), 0.0) + 1.0
+        return rest if poll is None else min(poll, rest)
+
+    def _this_hour(self) -> int:
+        return int(self.clock.now() // HOUR)
 
     def recorded(self, found: Found) -> None:
         """What was found is on record: build from it."""
@@ -180,13 +194,14 @@ class Deployer:
         return found
 
     def _parse(self, commit: str | None) -> Found:
-        folder = self.config.dbt.project_dir
+        folder, hour = self.config.dbt.project_dir, self._this_hour()
         if self.checkout and commit and self.config.git:
             folder = self.checkout.lay_out(commit, self.parser.folders()) / self.config.git.subdir
         project = as_told(identified(self.parser.load(folder), self.store, self.parser.render), self.config)
         data = project_to_bytes(project)
         digest = project_digest(data)
         self.store.put_project(digest, data)
+        self._hour = hour if project.meta.get("timed") else None
         known = self.rejected is None and self.in_force == (digest, commit)
         gone = () if known else left(self._made(), project.graph)
         event = e.ProjectLoaded(digest, commit, project.warnings, gone)

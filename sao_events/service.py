@@ -346,7 +346,7 @@ class Service:
             if not asked and wait is None:
                 continue
             if self._load(asked):
-                wait, pause = poll, LOAD_LEAST
+                wait, pause = self.deployer.patience(poll), LOAD_LEAST
             else:
                 wait, pause = pause if poll is None else min(pause, poll), min(pause * 2, most)
 

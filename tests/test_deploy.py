@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,13 +32,13 @@ class Parser:
     """A `deploy.Parser` that counts, and refuses what `refuses` says."""
 
     def __init__(self, refuses: Refuses) -> None:
-        self.refuses, self.parsed = refuses, list[Path]()
+        self.refuses, self.parsed, self.project = refuses, list[Path](), FINE
 
     def load(self, folder: Path) -> Project:
         self.parsed.append(folder)
         if error := self.refuses(folder):
             raise error
-        return FINE
+        return self.project
 
     def render(self, wanted: Mapping[str, Inputs]) -> Mapping[str, Rendered]:
         return {}
@@ -105,6 +106,38 @@ def test_what_is_refused_is_not_parsed_again_while_nothing_changes(folder: Path)
         parses += look.parses
         assert again == Found(error="no model nowhere")
     assert 3 < parses < DAY / 600 + 10
+
+
+def nothing(folder: Path) -> None:
+    return None
+
+
+@pytest.mark.parametrize("poll", [None, 60.0, 7200.0])
+def test_what_asks_a_clock_is_parsed_again_each_hour(folder: Path, poll: float | None) -> None:
+    look = Looking(config(folder), nothing)
+    look(1000.0)
+    assert look.deployer.patience(poll) == poll, "a project that asks none is left alone"
+    look.parser.project = replace(FINE, meta={"timed": True})
+    look(1000.0, fresh=True)
+    wait = look.deployer.patience(poll)
+    assert wait is not None
+    assert 1000.0 + wait > 3600.0 or wait == poll
+    assert wait <= 2601.0
+    look(7100.0)
+    assert look.deployer.patience(None) == 101.0
+
+
+def test_a_commit_in_force_that_asks_a_clock_is_parsed_again_each_hour(tmp_path: Path, folder: Path) -> None:
+    bare, work = bare_with_clone(tmp_path)
+    commit(work, {"models/a.sql": "select 1 as id", "dbt_project.yml": "name: p\n"})
+    (folder / "sao.yml").write_text(f"git: {{remote: {bare}, branch: main}}\n")
+    look = Looking(config(folder), nothing)
+    look.parser.project = replace(FINE, meta={"timed": True})
+    parses = []
+    for at in (10.0, 1800.0, 3599.0, 3600.0, 3700.0, 7300.0):
+        look(at)
+        parses.append(look.parses)
+    assert parses == [1, 0, 0, 1, 0, 1]
 
 
 def mended(folder: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from sao_events.dbt import DbtSettings, open_builder
+from sao_events.dbt import DbtSettings, command, open_builder
 from sao_events.dbt.command import PARTIAL, bring_parse, parse_folder, parsed
+from sao_events.dbt.timed import time_dependent
 from sao_events.graph import Graph
 from sao_events.lineage import Code
 from sao_events.nodes import Node
@@ -102,6 +104,67 @@ def test_a_model_that_comes_after_its_yaml_has_what_that_says(tmp_path: Path) ->
         graph = builder.load().project.graph
     assert {node.name: node.kind for node in graph.nodes.values()} == {"one": "view", "late": "table"}
     assert len(graph.tests) == 1
+
+
+IN_THE_YAML = """
+    models:
+      - name: m
+        config: {freshness: {build_after: {period: minute, count: "{{ %s }}"}}}
+    """
+NOW = "(modules.datetime.datetime.now().timestamp() * 1000) | int"
+
+
+@pytest.mark.parametrize(
+    ("yaml", "code", "timed"),
+    [
+        (IN_THE_YAML % NOW, "select 1", True),
+        (IN_THE_YAML % "4 if run_started_at.weekday() > 4 else 1", "select 1", True),
+        ("models: {}\n{% if modules . datetime %}", "select 1", True),
+        (IN_THE_YAML % "var('run')", "select '{{ run_started_at }}' as at", False),
+        ("# {{ 1 }} modules.datetime {{ 2 }}", "select 1", False),
+        ("", "{{ config(freshness={'build_after': {'count': run_started_at.hour}}) }} select 1", True),
+        ("", "{{ config(materialized='table') }} select '{{ run_started_at }}' as at", False),
+    ],
+)
+def test_where_a_clock_is_asked_when_a_project_is_parsed(tmp_path: Path, yaml: str, code: str, timed: bool) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "p.yml").write_text(yaml)
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "made.yml").write_text("{{ run_started_at }}")
+    assert time_dependent(tmp_path, [code]) is timed
+
+
+def test_in_another_hour_nothing_is_kept_where_a_clock_was_asked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "hour", lambda: 7)
+    place.project = replace(place.project, meta={"timed": True})
+    assert place.parse()
+    assert place.parse()
+    monkeypatch.setattr(command, "hour", lambda: 8)
+    assert not place.parse()
+    assert place.parse()
+    place.project = replace(place.project, meta={})
+    assert place.parse()
+    monkeypatch.setattr(command, "hour", lambda: 9)
+    assert place.parse()
+
+
+@pytest.mark.dbt
+@pytest.mark.slow
+def test_a_policy_that_asks_a_clock_is_rendered_anew_in_another_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
+    files = {"models/p.yml": IN_THE_YAML % NOW, "models/m.sql": "select 1 as id"}
+    root = write_project(tmp_path / "project", files)
+    with closing(open_builder(DbtSettings(root, tmp_path / "state"))) as builder:
+
+        def loaded(hour: int) -> float:
+            monkeypatch.setattr(command, "hour", lambda: hour)
+            return builder.load().project.graph.nodes["model.tiny.m"].policy.build_after
+
+        first = loaded(1)
+        assert loaded(1) == first, "dbt keeps what it rendered: else all of this is not needed"
+        assert loaded(2) > first
 
 
 def test_a_parse_that_nothing_was_read_of_is_not_the_one_that_is_noted(place: Place) -> None:

@@ -31,10 +31,13 @@ _SELECT = ("--select", "result:error", "--indirect-selection", "empty")
 
 
 class Seen(NamedTuple):
-    """What there was before a parse: digests of the YAML that snapshots were in, and the files of code."""
+    """What there was before a parse: digests of the YAML that snapshots were in, the files of code, and which hour it
+    was, where that matters.
+    """
 
     snapshots: dict[str, str]
     code: frozenset[str]
+    hour: int | None = None
 
 
 def plain(text: str) -> str:
@@ -148,12 +151,14 @@ def bring_parse(settings: DbtSettings) -> Seen:
     It is dropped where dbt's partial parsing (dbt-core 1.11) does not read what it says. Once a macro was edited that
     a model uses, dbt keeps the snapshot of that model as it was, or finds it twice, whatever its YAML says: so where
     the YAML of a snapshot has changed. To a model that is new dbt adds nothing of what YAML has said before of it: so
-    where YAML names one. Returns what was seen, for `parsed`.
+    where YAML names one. And what a clock was asked for stays as it was: so in another hour, where one is asked.
+    Returns what was seen, for `parsed`.
     """
     kept, root = parse_folder(settings), str(settings.project_dir.absolute())
     noted, folder = _noted(kept / NOTED), settings.project_dir
-    seen = Seen({path: _digest(folder / path) for path in (noted.snapshots if noted else ())}, _code(folder))
-    if noted is None or seen.snapshots != noted.snapshots or _named(folder, seen.code - noted.code):
+    seen = Seen({path: _digest(folder / path) for path in (noted.snapshots if noted else ())}, _code(folder), hour())
+    old = noted is None or noted.hour not in (None, seen.hour) or seen.snapshots != noted.snapshots
+    if noted is None or old or _named(folder, seen.code - noted.code):
         for file in (kept / "target" / PARTIAL, kept / PARTIAL):
             file.unlink(missing_ok=True)
     note = kept / "root"
@@ -176,15 +181,20 @@ def parsed(settings: DbtSettings, project: Project, seen: Seen) -> None:
     paths = {node.path for node in project.graph.nodes.values() if node.kind == "snapshot" and node.path}
     in_yaml = [path for path in paths if path.endswith(YAML)]
     found = {path: seen.snapshots.get(path) or _digest(settings.project_dir / path) for path in in_yaml}
-    noted = {"snapshots": found, "files": sorted(seen.code)}
+    noted = {"snapshots": found, "files": sorted(seen.code), "hour": seen.hour if project.meta.get("timed") else None}
     _replace(parse_folder(settings) / NOTED, json.dumps(noted, sort_keys=True).encode())
+
+
+def hour() -> int:
+    """The number of the hour, since the epoch."""
+    return int(time.time() // 3600)
 
 
 def _noted(file: Path) -> Seen | None:
     """What there was before the last parse; None where that is not known."""
     try:
         noted = json.loads(file.read_bytes())
-        return Seen(noted["snapshots"], frozenset(noted["files"]))
+        return Seen(noted["snapshots"], frozenset(noted["files"]), noted.get("hour"))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -14,6 +14,7 @@ from sao_events.dbt.asserted import Asserted
 from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, place, policy_of, quorum_key, sao_keys
 from sao_events.dbt.identity import Made, Surroundings, of_node, of_test
 from sao_events.dbt.macros import Macros
+from sao_events.dbt.timed import time_dependent
 from sao_events.errors import DbtError
 from sao_events.graph import Graph
 from sao_events.lineage import Code
@@ -85,7 +86,9 @@ def read_project(
         if graph.nodes[thing["unique_id"]].policy.updates_on == "all"
     }
     warnings.extend(quorum_warnings(graph, places).values())
-    meta = {"dbt": metadata.get("dbt_version")}
+    meta: dict[str, Any] = {"dbt": metadata.get("dbt_version")}
+    if time_dependent(root, (str(thing.get("raw_code") or "") for thing in _nodes(manifest))):
+        meta["timed"] = True
     inputs = {name: of.inputs for name, of in (made | of_tests).items()}
     texts = {name: text for of in made.values() for name, text in of.texts.items()}
     name = metadata.get("project_name") or "project"
