@@ -1,5 +1,16 @@
 """The laws of semantics section 8 and of the log, over random projects and histories.
 
+| law | held by |
+|---|---|
+| never early: windows, calendars, `after_window`, retries | `laws.LogReader`, here and in `test_laws_live` |
+| never two builds of a node at once | `laws.LogReader`, `laws.WarehouseBuilder` |
+| no accepted change lost | `laws.sound` at rest; `test_laws_live` after everything that happens |
+| all that pends is built in time or has a reason | `laws.sound` at rest; `test_laws_live.on_time` |
+| replay equals live | `test_the_log_is_the_truth`, `test_laws_live`, `test_state`, `test_standing` |
+| what is told again changes nothing | `test_a_load_told_again...`, `test_laws_live`, `test_state`, `store_contract` |
+| it comes to rest | `History.rest` in both |
+| crashes at every append | `test_killed_at_any_append_it_comes_to_rest` |
+
 Every history is a scenario: what hypothesis prints can be saved as a file and run with `sao-events simulate`. The
 quick profile is for every change; `SAO_NIGHTLY=1` takes twenty times as many.
 """
