@@ -100,11 +100,12 @@ def unanswered(before: Sequence[Left], after: Sequence[Left], world: World) -> l
     """Those of `before` that are not in `after`: dropped by somebody else, as the record says, or not left behind."""
     found, names = list[Left](), {item.name for item in after}
     for item in before:
-        if item.name not in names:
-            there = item.name in world.relations
-            status: Status = "refused" if there else "gone"
-            told = "it is not left behind any more" if there else "it has been dropped already"
-            found.append(replace(item, status=status, message=told))
+        if item.name in names:
+            continue
+        if item.name in world.relations:
+            found.append(replace(item, status="refused", message="it is not left behind any more"))
+        else:
+            found.append(replace(item, there=False, status="gone", message="it has been dropped already"))
     return found
 
 

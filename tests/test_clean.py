@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ import pytest
 
 from sao_events.cli import main
 from tests.dbt_projects import write_project
-from tests.nightly import ADAPTERS
+from tests.nightly import ADAPTERS, by_night
 from tests.oracle.postgres import missing, server
-from tests.processes import processes_in, served, until
+from tests.processes import PATIENCE, command, processes_in, served, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
 psycopg2 = pytest.importorskip("psycopg2")
@@ -205,3 +206,26 @@ def test_who_says_yes_has_it_dropped(
     (shop.root / "models" / "removed.sql").unlink()
     assert answered(shop, monkeypatch, "y") == 1, "what was refused before is still there"
     assert "removed" not in shop.relations()
+
+
+@by_night
+def test_what_a_service_was_dropping_when_it_was_killed_is_dropped(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = [shop.root / "models" / f"late_{number}.sql" for number in range(6)]
+    for path in late:
+        path.write_text(TABLE + "select 10 as id")
+    names = {path.stem for path in late}
+    assert shop.say(capsys, "run")[0] == 0
+    assert names <= shop.relations().keys()
+    for path in late:
+        path.unlink()
+    with served(shop.root) as service:
+        asked = subprocess.Popen(command("clean", "--yes", "--json"), cwd=shop.root, stdout=subprocess.PIPE, text=True)
+        before = len(service.events("RelationsCleaned"))
+        until(lambda: len(service.events("RelationsCleaned")) > before, "a drop")
+        service.kill()
+        told = statuses(json.loads(asked.communicate(timeout=PATIENCE)[0]))
+    assert {told[name] for name in names} <= {"dropped", "gone"}
+    assert not names & shop.relations().keys()
+    assert not names & statuses(shop.say(capsys, "clean", "--dry-run")[1]).keys()

@@ -308,7 +308,7 @@ def test_what_is_not_left_behind_any_more_is_neither_dropped_nor_counted_as_gone
 def test_what_is_not_in_the_answer_was_dropped_by_somebody_or_is_not_left_behind() -> None:
     before, world = [left("a"), left("b"), left("c")], World(relations={name("b"): Relation("b", "table", 2.0)})
     told = unanswered(before, [left("c", status="dropped")], world)
-    assert [(it.relation.node, it.status) for it in told] == [("a", "gone"), ("b", "refused")]
+    assert [(it.relation.node, it.there, it.status) for it in told] == [("a", False, "gone"), ("b", "table", "refused")]
 
 
 def test_what_was_found_goes_through_the_log_as_it_is() -> None:
