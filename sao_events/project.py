@@ -75,7 +75,7 @@ def graph_warnings(graph: Graph, places: Mapping[str, str]) -> list[str]:
         f"{source.name}: a view in the warehouse has no trusted load time and counts as new at every job; send events"
         + _at(places, source.id)
         for source in graph.sources.values()
-        if source.view
+        if source.view and not source.meta.keys() & {"loaded_at_field", "loaded_at_query"}
     ]
     return found + list(quorum_warnings(graph, places).values())
 
@@ -106,8 +106,8 @@ def quorum_warnings(graph: Graph, places: Mapping[str, str]) -> dict[str, str]:
 
 
 def with_graph(project: Project, graph: Graph) -> Project:
-    """The project with other sources or policies in its graph, and the warnings of quorums that follow from these."""
-    old, new = (list(quorum_warnings(it, project.places).values()) for it in (project.graph, graph))
+    """The project with other sources or policies in its graph, and the warnings that follow from these."""
+    old, new = (graph_warnings(it, project.places) for it in (project.graph, graph))
     warnings = [warning for warning in project.warnings if warning not in old or warning in new]
     return replace(project, graph=graph, warnings=(*warnings, *(warning for warning in new if warning not in old)))
 

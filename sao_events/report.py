@@ -197,12 +197,15 @@ def sources(view: View, known: Names) -> list[dict[str, Any]]:
 
 
 def silent(view: View) -> list[str]:
-    """The names of the sources of which nothing tells when they have new data."""
+    """The names of the sources of which nothing tells when they have new data; views, which are new to every job, have
+    a warning of their own.
+    """
     if view.project is None:
         return []
     asked = probes(view.project, view.settings.probe_every)
     found = view.project.graph.sources.values()
-    return [source.name for source in found if signal(source, asked.get(source.id), view.world) is None]
+    unknown = (source for source in found if signal(source, asked.get(source.id), view.world) is None)
+    return [source.name for source in unknown if not source.view]
 
 
 def _probe(view: View, probe: Probe | None) -> dict[str, Any] | None:

@@ -344,11 +344,12 @@ webhooks:
 
 
 def test_a_source_that_is_told_to_be_static_warns_of_the_quorums_that_it_leaves_unmet(project: Path) -> None:
-    config = read(project, "sources: {b: {static: true}}\n")
+    config = read(project, "sources: {b: {static: true}, a: {view: true}}\n")
     nodes = [node("m", "b", on="all"), node("n", "a", "b", on="all"), node("o", on="all")]
     graph, places = Graph(nodes, [source("a"), source("b")]), {"m": "m.yml:3", "o": "o.yml:1"}
     known = Project(graph, places=places, warnings=("another", *quorum_warnings(graph, places).values()))
-    other, o, m = as_told(known, config).warnings
+    other, o, a, m = as_told(known, config).warnings
+    assert a.startswith("a: a view in the warehouse has no trusted load time")
     assert (other, o) == known.warnings
     assert m.startswith("m: updates_on: all can never be met: b cannot have new data, ")
     assert m.endswith("(m.yml:3)")

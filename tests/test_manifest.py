@@ -493,6 +493,16 @@ def test_warnings_and_errors_name_the_place(tmp_path: Path) -> None:
         read_project(bad, root=tmp_path)
 
 
+def test_a_source_that_is_a_view_is_warned_of_unless_it_says_when_it_was_loaded(tmp_path: Path) -> None:
+    text = "sources:\n  - name: raw\n    tables:\n      - name: s\n        config: {meta: {sao: {view: true}}}\n"
+    write_project(tmp_path, {"models/s.yml": text})
+    told = {"meta": {"sao": {"view": True}}, "original_file_path": "models/s.yml"}
+    (warning,) = read_project(manifest(source("s", **told)), root=tmp_path).warnings
+    assert warning.startswith("raw.s: a view in the warehouse has no trusted load time")
+    assert warning.endswith("(models/s.yml:5)")
+    assert read_project(manifest(source("s", **told, loaded_at_field="at")), root=tmp_path).warnings == ()
+
+
 def test_a_policy_is_warned_of_where_the_key_stands_that_is_meant(tmp_path: Path) -> None:
     text = """
         models:

@@ -19,7 +19,7 @@ from sao_events.errors import DbtError
 from sao_events.graph import Graph
 from sao_events.lineage import Code
 from sao_events.nodes import KINDS, Node, Source, Test
-from sao_events.project import Project, quorum_warnings
+from sao_events.project import Project, graph_warnings
 
 BUILT = frozenset({"model", "seed", "snapshot"})
 SCHEMA = 12
@@ -85,7 +85,9 @@ def read_project(
         for thing in _nodes(manifest)
         if graph.nodes[thing["unique_id"]].policy.updates_on == "all"
     }
-    warnings.extend(quorum_warnings(graph, places).values())
+    viewed = (thing for thing in (manifest.get("sources") or {}).values() if graph.sources[thing["unique_id"]].view)
+    places |= {thing["unique_id"]: place(thing, "view", root) for thing in viewed}
+    warnings.extend(graph_warnings(graph, places))
     meta: dict[str, Any] = {"dbt": metadata.get("dbt_version")}
     if time_dependent(root, (str(thing.get("raw_code") or "") for thing in _nodes(manifest))):
         meta["timed"] = True
