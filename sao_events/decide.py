@@ -257,10 +257,10 @@ class Look:
         """The upstreams of a node that are missing, a source that was never loaded or whose tests fail among them, and
         the ephemeral models folded into it whose tests fail.
         """
-        return (
-            *(up for up in self.graph.upstreams[name] if self._lacks(name, up)),
-            *(folded for folded in self.graph.folded.get(name, ()) if self.failing(folded, name)),
-        )
+        found = [up for up in self.graph.upstreams[name] if self._lacks(name, up)]
+        if folded := self.graph.folded.get(name):
+            found += [one for one in folded if self.failing(one, name)]
+        return tuple(found)
 
     def _lacks(self, name: str, upstream: str) -> bool:
         if upstream in self.graph.sources:

@@ -224,10 +224,7 @@ class Engine:
         piece = Piece(f"{run.id}.{run.pieces}", run.id, nodes, tests, self.world.project, refresh, hashes)
         beside = frozenset().union(*(other.building() for other in self.runs.values())) if hashes else frozenset()
         graph = self.project.graph
-        outside = {name for name in graph.looked_at(nodes) if name in graph.sources or graph.nodes[name].built}
-        outside.update(*map(graph.upstreams.__getitem__, nodes), *map(graph.feeds.__getitem__, nodes))
-        for test in (*tests, *hoped):
-            outside.update(name for read in graph.tests[test].reads for name in (read, *graph.behind(read)))
+        outside = graph.looked_at(nodes).union(*(graph.tested[test] for test in (*tests, *hoped)))
         stands = as_it_stands(graph, self.world, outside.difference(nodes))
         reasons = {name: decisions[name] for name in nodes}
         run.flights[piece.id] = Flight(piece, graph, *stands, reasons, set(nodes), set(tests), set(hoped), beside)

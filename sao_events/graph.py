@@ -261,7 +261,7 @@ class Graph:
     @cached_property
     def looks_at(self) -> dict[str, tuple[str, ...]]:
         """The nodes and sources that building each node looks at: its parents, and through views and ephemeral models
-        the parents of these.
+        the parents of these. Its upstreams and feeds are among them.
         """
         found: dict[str, tuple[str, ...]] = {}
         for node in self.nodes.values():

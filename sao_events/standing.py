@@ -18,7 +18,7 @@ from sao_events.decide import Action, Look, earliest
 from sao_events.graph import Graph
 from sao_events.plan import Plan, data_readers, hold, is_due, take
 from sao_events.policy import Settings
-from sao_events.state import World
+from sao_events.state import NodeState, World
 
 # What a graph works out when it is first asked, and the first event would wait for.
 OF_EVENTS = ("readers", "looks_at", "falling", "tests_of", "order_to_deadlines")
@@ -181,11 +181,11 @@ class _Pass:
         look.move(now)
         queue = _Queue(look.graph, (*due, *self.turns.come(now + EARLY)))
         for name in queue:
-            before, was_planned = None if name in written else self._seen(name), name in look.assumed
+            before, was_planned = self._seen(name), name in look.assumed
             queue.add(self._decide(name, claimed))
             decided.add(name)
             is_planned = name in look.assumed
-            if before is None or is_planned != was_planned or self._seen(name) != before:
+            if name in written or is_planned != was_planned or not _alike(self._seen(name), before):
                 queue.add(self.reach.readers(name))
             if is_planned != was_planned:
                 planned.add(name)
@@ -211,17 +211,13 @@ class _Pass:
             self.falling[name] = falling
         return changed
 
-    def _seen(self, name: str) -> tuple[Any, ...]:
-        """What others can see of a node when they are decided: of its state, planned builds counted as done, all but
-        what only its own next decision looks at, whether it is planned, and the instants.
+    def _seen(self, name: str) -> tuple[bool, str | None, NodeState]:
+        """What others can see of a node when they are decided, beside whether it is planned: whether it is blocked,
+        with what it falls, and its state, a planned build counted as done.
         """
-        look, state = self.look, self.look.state(name)
-        decision = look.decisions.get(name)
-        return (
-            decision is not None and decision.action is Action.blocked, look.fallen.get(name),
-            state.baseline is None, state.version, state.builds, state.code, state.built_code, state.failure,
-            state.clears, state.drops, state.dropped, state.cleared, state.interrupted, state.doubtful,
-        )  # fmt: skip
+        look, decision = self.look, self.look.decisions.get(name)
+        blocked = decision is not None and decision.action is Action.blocked
+        return blocked, look.fallen.get(name), look.state(name)
 
     def _tested_before(self, name: str) -> Iterable[str]:
         """The nodes after `name` that a failed test holds up, which looks at `name`."""
@@ -230,12 +226,28 @@ class _Pass:
             yield from (held for held in self.reach.behind_test(test) if place[held] > place[name])
 
 
+def _alike(one: tuple[bool, str | None, NodeState], other: tuple[bool, str | None, NodeState]) -> bool:
+    """Whether others see the same. Of a state, they see all but what only its node's own next decision looks at, and
+    the instants.
+    """
+    return one[:2] == other[:2] and (one[2] is other[2] or _shown(one[2]) == _shown(other[2]))
+
+
+def _shown(state: NodeState) -> tuple[Any, ...]:
+    return (
+        state.baseline is None, state.version, state.builds, state.code, state.built_code, state.failure, state.clears,
+        state.drops, state.dropped, state.cleared, state.interrupted, state.doubtful,
+    )  # fmt: skip
+
+
 def turns_at(look: Look, name: str) -> float | None:
     """An instant before which the decision for a node stays the same while time alone passes; None for ever."""
     node, decision, baseline = look.graph.nodes[name], look.decisions[name], look.world.node(name).baseline
     overdue = look.overdue(node, baseline.clock) if baseline is not None else None
     ahead = overdue if overdue is not None and overdue > look.now else None
     calendar = node.policy.calendar if decision.action is not Action.reuse else None
+    if ahead is None and calendar is None:
+        return decision.eligible_at
     return earliest(decision.eligible_at, ahead, calendar.even_until(look.now) if calendar else None)
 
 
@@ -269,14 +281,15 @@ class _Reach:
 
     def readers(self, name: str) -> set[str]:
         """Who looks at the node or source: its readers, and through views theirs."""
-        found: set[str] = set()
-        stack = [*self.graph.readers[name], *self._folding.get(name, ())]
+        graph, folding = self.graph, self._folding.get(name)
+        found = set(graph.readers[name])
+        if folding:
+            found.update(folding)
+        stack = [reader for reader in found if reader in graph.transparent]
         while stack:
-            reader = stack.pop()
-            if reader not in found:
-                found.add(reader)
-                if self.graph.is_transparent(reader):
-                    stack.extend(self.graph.readers[reader])
+            beyond = [reader for reader in graph.readers[stack.pop()] if reader not in found]
+            found.update(beyond)
+            stack += [reader for reader in beyond if reader in graph.transparent]
         return found
 
     def tests_over(self, names: Iterable[str]) -> set[str]:

@@ -134,7 +134,7 @@ def next_turn(
     nodes, else as much as holds together, without the readers of what is to be `hashed`. `planned`: the decisions of
     the run's plan, where nothing happened since.
     """
-    gone = {name for name in run.nodes if name not in graph.nodes}
+    gone = run.nodes.difference(graph.nodes)
     tests = sorted(run.tests & graph.tests.keys(), key=graph.test_position.__getitem__)
     look = Look(graph, world, settings, now, run.job)
     look.decisions = _decided(Look(graph, world, settings, now, run.job), run.nodes - gone, tests, planned)

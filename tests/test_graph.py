@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
 
 from sao_events.errors import GraphError
 from sao_events.graph import Graph
@@ -12,6 +13,8 @@ from sao_events.lineage import Code, Reading
 from sao_events.nodes import Node, Source, Test
 from sao_events.policy import Policy, Quorum
 from sao_events.project import graph_warnings
+from sao_events.scenario import parse_scenarios
+from tests.histories import histories
 from tests.record import graph, node, source, view
 
 A, B, C = source("a"), source("b"), source("c")
@@ -54,6 +57,15 @@ def test_a_cycle_is_named_along_its_edges_and_no_further() -> None:
 def test_parents_stand_first_and_otherwise_the_given_order() -> None:
     assert list(graph(node("d", "b"), node("c"), node("b"), node("a1", "c")).nodes) == ["c", "b", "d", "a1"]
     assert graph(node("x"), node("y", "x"), node("z")).sort({"z", "y", "x"}) == ["x", "y", "z"]
+
+
+@settings(deadline=None)
+@given(histories())
+def test_what_a_build_looks_at_holds_its_upstreams_and_feeds(text: str) -> None:
+    [scenario] = parse_scenarios(text, "random")
+    made = scenario.project().graph
+    for name, seen in made.looks_at.items():
+        assert {*made.upstreams[name], *made.feeds[name]} <= set(seen)
 
 
 def test_a_parent_named_twice_counts_once() -> None:
