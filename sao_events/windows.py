@@ -223,7 +223,7 @@ def _list(value: Any, node: str, key: str) -> list[Any]:
         return list(value)
     if isinstance(value, (Mapping, str)):
         return [value]
-    raise PolicyError(f"{node}: meta.sao.{key} must be a list, not {value!r}")
+    raise PolicyError(f"{node}: meta.sao.{key} must be a list, not {value!r}; times stand in quotes")
 
 
 def _rule(block: Any, node: str) -> tuple[Span, float]:

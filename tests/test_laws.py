@@ -111,7 +111,8 @@ def test_a_load_told_again_changes_nothing(text: str) -> None:
     sources, before, length = dict(it.engine.world.sources), it.decisions(), len(it.log())
     for recorded in it.log():
         if isinstance(recorded.event, e.DataLanded):
-            again = replace(recorded.event, loaded_at=recorded.event.loaded_at or recorded.at)
+            known = recorded.event.loaded_at or (None if recorded.event.load_id else recorded.at)
+            again = replace(recorded.event, loaded_at=known)
             it.store.append([Draft(again, it.clock.now(), sender="again")])
             length += 1
     it.rest()

@@ -120,7 +120,7 @@ class Live(RuleBasedStateMachine):
         loads = [item for item in self.it.log() if isinstance(item.event, e.DataLanded)]
         told = loads[place % len(loads)]
         assert isinstance(told.event, e.DataLanded)
-        again = replace(told.event, loaded_at=told.event.loaded_at or told.at)
+        again = told.event if told.event.load_id else replace(told.event, loaded_at=told.event.loaded_at or told.at)
         sources, before = dict(self.it.engine.world.sources), self.it.decisions()
         self.happen(lambda: self.it._append(again))
         self.catch_up()

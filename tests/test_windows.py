@@ -111,7 +111,7 @@ def test_what_declares_nothing_has_no_calendar() -> None:
         ({"window": [{"every": "soon"}]}, "soon"),
         ({"window": [{"every": "1h", "weekday": "mon"}]}, "weekdays and between"),
         ({"window": [{"every": "1h", "weekdays": "monday"}]}, "monday"),
-        ({"fresh_by": 420}, "must be a list"),
+        ({"fresh_by": 750}, "times stand in quotes"),  # what YAML makes of 12:30
         ({"fresh_by": [{"by": "07:00"}]}, "fresh_by"),
     ],
 )
