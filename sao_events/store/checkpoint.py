@@ -25,7 +25,7 @@ from sao_events.ports import Store
 from sao_events.state import World
 
 LOG = logging.getLogger("sao_events")
-_PAGE = 500  # events at a time: with more, the garbage collector walks the page again and again
+_PAGE = 50  # events at a time: with more, they are out of the processor's cache again before they are folded
 
 
 def load_world(store: Store) -> World:
