@@ -98,11 +98,14 @@ class ActiveRun:
         """Nodes that the builder has in hand for the run."""
         return {name for flight in self.flights.values() for name in flight.open_nodes}
 
+    def testing(self) -> set[str]:
+        """Tests that the run still owes: waiting for their turn, being run, or expected to be proven."""
+        return self.tests.union(*(flight.open_tests | flight.hoped for flight in self.flights.values()))
+
     def untested(self, graph: Graph) -> set[str]:
         """Nodes that the run has built and whose tests, with all that they look at there, have yet to end."""
-        pending = self.tests.union(*(flight.open_tests | flight.hoped for flight in self.flights.values()))
         owed, found = self.unfinished(), set[str]()
-        for test in (graph.tests[name] for name in pending if name in graph.tests):
+        for test in (graph.tests[name] for name in self.testing() if name in graph.tests):
             if owed.isdisjoint(seen := checks.looked_at(graph, test)):
                 found.update(self.built.intersection(seen))
         return found
@@ -130,9 +133,9 @@ def next_turn(
     hashed: Callable[[str], bool],
     planned: Mapping[str, Decision] | None = None,
 ) -> Turn:
-    """Who may go now. What other runs are building is waited for, by nodes until it is tested, too. `gated`: single
-    nodes, else as much as holds together, without the readers of what is to be `hashed`. `planned`: the decisions of
-    the run's plan, where nothing happened since.
+    """Who may go now. What other runs are building is waited for, by nodes until it is tested, too, and by the same
+    tests until it has their results. `gated`: single nodes, else as much as holds together, without the readers of
+    what is to be `hashed`. `planned`: the decisions of the run's plan, where nothing happened since.
     """
     gone = run.nodes.difference(graph.nodes)
     tests = sorted(run.tests & graph.tests.keys(), key=graph.test_position.__getitem__)
@@ -178,7 +181,9 @@ class _Turn:
         self.run, self.graph, self.world, self.decisions = run, graph, world, decisions
         self.gated, self.hashed = gated, hashed
         self.building = set[str]().union(*(other.building() for other in others))
-        self.busy = self.building.union(*(other.untested(graph) for other in others))
+        self.untested = set[str]().union(*(other.untested(graph) for other in others))
+        self.busy = self.building | self.untested
+        self.testing = set[str]().union(*(other.testing() for other in others))
         self.owed = run.unfinished()  # what has yet to be built before something that reads it may go
         self.gating = self._gating()
         self.taken: dict[str, None] = {}
@@ -211,11 +216,14 @@ class _Turn:
         if not self.owed.isdisjoint(reads) or not self.building.isdisjoint(reads):
             return
         taken = reads & self.taken.keys()
+        own = taken or reads & self.run.built
+        if test in self.testing and not own and not self.untested.isdisjoint(reads):
+            return  # left to the run that built what it looks at: its result may stand for this one
         job = look.job
         forced = job is not None and checks.asked_anyway(definition, look.settings, job) and test not in job.tested
         if any(look.unreadable(name) for name in reads - taken):
             self.dropped_tests.add(test)
-        elif forced or taken or reads & self.run.built or not checks.stands(self.graph, self.world, definition):
+        elif forced or own or not checks.stands(self.graph, self.world, definition):
             self.taken_tests.append(test)
         else:
             self.dropped_tests.add(test)

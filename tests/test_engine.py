@@ -436,3 +436,30 @@ def test_a_skipped_test_has_no_result() -> None:
     bench.step(NodeEnded(piece.id, "m", "error"), TestEnded(piece.id, "t", "skipped"), PieceEnded(piece.id))
     assert not bench.log(e.TestFinished)
     assert len(bench.builder.pieces) == 1
+
+
+def test_a_job_leaves_a_test_to_the_run_that_built_what_it_looks_at() -> None:
+    bench = Bench(graph(A, node("m", "a"), Test("t", "t", ("m",))), max_concurrent_runs=2, trigger="jobs")
+    bench.add(e.JobRequested("j1", "one", 1000.0))
+    bench.step()
+    first = bench.builder.pieces[-1]
+    bench.add(e.JobRequested("j2", "two", 1000.0))
+    bench.step(NodeBegan(first.id, "m"), NodeEnded(first.id, "m", "success"))
+    assert bench.builder.pieces == [first]
+    bench.step(TestEnded(first.id, "t", "pass"), PieceEnded(first.id))
+    assert (bench.builder.pieces, bench.engine.busy) == ([first], False)
+    assert [event.reused_tests for event in bench.log(e.JobFinished) if isinstance(event, e.JobFinished)] == [
+        (),
+        ("t",),
+    ]
+
+
+def test_what_the_other_run_did_not_test_after_all_is_tested_by_the_job_that_waited() -> None:
+    bench = Bench(graph(A, node("m", "a"), Test("t", "t", ("m",))), max_concurrent_runs=2, trigger="jobs")
+    bench.add(e.JobRequested("j1", "one", 1000.0))
+    bench.step()
+    first = bench.builder.pieces[-1]
+    bench.add(e.JobRequested("j2", "two", 1000.0))
+    bench.step(NodeBegan(first.id, "m"), NodeEnded(first.id, "m", "success"))
+    bench.step(PieceEnded(first.id, "interrupted", "cancelled"))
+    assert (bench.builder.pieces[-1].nodes, bench.builder.pieces[-1].tests) == ((), ("t",))
