@@ -100,10 +100,8 @@ def _settings(draw: st.DrawFn, calm: bool) -> Document:
 def _events(draw: st.DrawFn, sources: list[str], models: list[str], tests: list[str], calm: bool) -> list[Document]:
     model, times = st.sampled_from(models), st.integers(1, 3)
     change = st.sampled_from(("sql", "sql", "cosmetic", "config", "add_column", "revert", "volatile"))
-    landing = st.fixed_dictionaries(
-        {"land": st.sampled_from(sources)},
-        optional={"load_id": st.sampled_from(("one", "two")), "loaded_at": MINUTES.map(lambda m: f"+{m}m")},
-    )
+    load, loaded_at = st.sampled_from(("one", "two", None)), st.one_of(st.none(), MINUTES)
+    landing = st.builds(_landing, st.sampled_from(sources), load, loaded_at)
     kinds = [
         *[st.fixed_dictionaries({"land": st.sampled_from(sources)})] * 6,
         landing,
@@ -126,6 +124,11 @@ def _events(draw: st.DrawFn, sources: list[str], models: list[str], tests: list[
     some = st.lists(st.tuples(MINUTES, st.one_of(kinds)), max_size=10)  # about five, so three of them
     found = [*draw(some), *draw(some), *draw(some)]
     return [{"at": f"+{at}m", **event} for at, event in found]
+
+
+def _landing(source: str, load: str | None, loaded_at: int | None) -> Document:
+    known = {"load_id": load, "loaded_at": None if loaded_at is None else f"+{loaded_at}m"}
+    return {"land": source, **{key: value for key, value in known.items() if value is not None}}
 
 
 def _edit(model: str, change: str) -> Document:

@@ -325,7 +325,8 @@ class LogReader:
             assert recorded.at >= self.clocks[name] + (node.policy.max_staleness or 0.0), f"not that old: {at}"
         held = self.settings.code_changes == "after_window" and name not in self.lost
         if build.reason == "new_data" or (held and build.reason in ("code_changed", "upstream_code_changed")):
-            assert not inside_its_window(node.policy, self.clocks[name], recorded.at), f"too early: {at}"
+            early = inside_its_window(node.policy, self.clocks[name], recorded.at)
+            assert not early or name in self.graph.order_to_deadlines, f"too early: {at}"
         if build.reason == "new_data":
             assert not node.transparent, f"shows new data by itself: {at}"
             assert any(self.moved.get(feed, 0) > self.begun[name] for feed in self.graph.feeds[name]), (
@@ -354,13 +355,11 @@ class LogReader:
 
 
 def inside_its_window(policy: Policy, clock: float, at: float) -> bool:
-    """Whether a node whose window counts from `clock` is held at an instant. Before a deadline anything may be in
-    order.
-    """
+    """Whether a node whose window counts from `clock` is held at an instant, were no deadline about it."""
     calendar = policy.calendar
     if calendar is None:
         return at < clock + policy.build_after
-    return not calendar.deadlines and (calendar.is_quiet(at) or at < clock + calendar.interval(at, policy.build_after))
+    return calendar.is_quiet(at) or at < clock + calendar.interval(at, policy.build_after)
 
 
 def decided(graph: Graph, world: World, settings: Settings, now: float) -> None:
