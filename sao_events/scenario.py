@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sao_events.config.landings import EVIDENCE_KEYS, read_evidence
-from sao_events.decide import Reason
+from sao_events.decide import Action, Reason
 from sao_events.errors import ConfigError, GraphError, PolicyError
 from sao_events.evidence import Evidence
 from sao_events.graph import Graph
@@ -21,7 +21,7 @@ from sao_events.nodes import KINDS, Node, Source, Test
 from sao_events.policy import Settings, read_policy
 from sao_events.project import Project, graph_warnings
 from sao_events.windows import parse_duration
-from sao_events.yamltext import Block, Word, documents, nearest, plain
+from sao_events.yamltext import Block, Word, among, documents, plain
 
 START = datetime(2026, 1, 5, 8, tzinfo=UTC).timestamp()
 CONFIG_KEYS = (
@@ -125,20 +125,20 @@ class Scenario:
     def _node(self, name: str, block: Block, warnings: list[str]) -> Node:
         text = self.texts.get(name, Text())
         reads, uses = block.words(self.place, "reads"), block.block(self.place, "uses")
-        _among(uses, reads, f"{name} does not read", self.place, uses.line)
+        among(uses, reads, f"{name} does not read", self.place, uses.line)
         named = {up: uses.words(self.place, up) for up in uses}
-        star = frozenset(reads) if truth(block, "select_star", self.place) else frozenset[str]()
+        star = frozenset(reads) if block.truth(self.place, "select_star") else frozenset[str]()
         columns = (*block.words(self.place, "columns"), *text.added)
         config = {**self.configs.get(name, config_of(block, "config", self.place))}
         if "lazy" in block:
-            config["lazy"] = truth(block, "lazy", self.place)
+            config["lazy"] = block.truth(self.place, "lazy")
         try:
             policy, found = read_policy(config, node=name, default=self.settings.default_config)
         except PolicyError as error:
             raise ConfigError(f"{self.place}:{block.line}: {error.message}") from None
         warnings.extend(f"{warning} ({self.place}:{block.line})" for warning in found)
         own = Code(digest(name, *text.edits), tuple((column, "1") for column in columns))
-        cutoff = truth(block, "early_cutoff", self.place)
+        cutoff = block.truth(self.place, "early_cutoff")
         return Node(name, name, str(block["kind"]), reads, own, policy, Reading(named, star), cutoff)
 
 
@@ -173,26 +173,12 @@ def seconds(value: object, place: str) -> float:
         raise ConfigError(f"{place}:{getattr(value, 'line', '?')}: {error}") from None
 
 
-def truth(block: Block, key: str, place: str, default: bool = False) -> bool:
-    """A `true` or `false`."""
-    value = plain(block[key]) if key in block else default
-    if not isinstance(value, bool):
-        raise ConfigError(f"{place}:{block.line_of(key)}: {key} must be true or false, not {value}")
-    return value
-
-
 def config_of(block: Block, key: str, place: str) -> dict[str, Any]:
     """A node's configuration as in dbt, with the keys that are read here."""
     found = block.block(place, key)
     found.expect(place, CONFIG_KEYS)
     made: dict[str, Any] = plain(found)
     return made
-
-
-def _among(names: Iterable[str], known: Iterable[str], problem: str, place: str, line: int) -> None:
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"{place}:{line}: {problem} {name}", hint=nearest(name, sorted(known)))
 
 
 def _offset(value: object, start: float, place: str) -> float:
@@ -215,7 +201,7 @@ def _scenario(block: Block, place: str) -> Scenario:
     sources, nodes = _nodes(block.blocks(place, "nodes"), place)
     tests = [_test(name, test, place) for name, test in block.blocks(place, "tests").items()]
     known = {source.id for source in sources} | set(nodes)
-    happenings = [_happening(event, start, place, known, nodes, tests) for event in _mappings(block, "events", place)]
+    happenings = [_happening(event, start, place, known, nodes, tests) for event in block.mappings_of(place, "events")]
     if not any(happening.kind == "load" for happening in happenings):
         happenings.insert(0, Happening(start, "load", "project", {}))
     expected = _expected(block.block(place, "expect"), start, place, nodes, tests)
@@ -271,7 +257,7 @@ def _settings(block: Block, place: str) -> tuple[Settings, float]:
 def _evidence(block: Block, place: str, sources: list[str]) -> Evidence:
     found = read_evidence(block, place)
     for names in found.loads.values():
-        _among(names, sources, "loads: there is no source", place, block.line_of("loads"))
+        among(names, sources, "loads: there is no source", place, block.line_of("loads"))
     return found
 
 
@@ -282,7 +268,7 @@ def _nodes(blocks: Mapping[str, Block], place: str) -> tuple[list[Source], dict[
         kind = str(node.get("kind", ""))
         if kind == "source":
             node.expect(place, ("kind", "static", "view", "empty"))
-            static, view, empty = (truth(node, flag, place) for flag in ("static", "view", "empty"))
+            static, view, empty = (node.truth(place, flag) for flag in ("static", "view", "empty"))
             sources.append(Source(name, name, static, view, empty))
             continue
         keys = ("kind", "reads", "config", "build_duration", "early_cutoff", "lazy", "select_star", "columns", "uses")
@@ -321,7 +307,7 @@ def _happening(
         block.expect(place, tuple(block), needs=("config",))
         values["config"] = config_of(block, "config", place)
     if kind == "land":
-        values["partial"] = truth(block, "partial", place)
+        values["partial"] = block.truth(place, "partial")
     if "rows" in block:
         values["rows"] = block.number(place, "rows", 0)
     if kind == "fail_test":
@@ -331,12 +317,12 @@ def _happening(
     if "loaded_at" in values:
         values["loaded_at"] = _offset(values["loaded_at"], start, place)
     if kind == "job":
-        values["state_aware"] = truth(block, "state_aware", place, True)
+        values["state_aware"] = block.truth(place, "state_aware", True)
         values["select"] = _names(values["select"], block, place) if "select" in values else None
-        _among(values["select"] or (), known, "job: there is no", place, block.line)
+        among(values["select"] or (), known, "job: there is no", place, block.line)
     if kind == "clear":
         values["nodes"] = None if not isinstance(subject, list) and subject == "all" else _names(subject, block, place)
-        _among(values["nodes"] or (), known, "clear: there is no", place, block.line)
+        among(values["nodes"] or (), known, "clear: there is no", place, block.line)
     return Happening(_offset(block["at"], start, place), kind, str(subject), values, block.line)
 
 
@@ -356,45 +342,57 @@ def _check_subject(
         right = known - set(nodes)
     elif kind == "fail_test":
         right = {test.id for test in tests}
+    elif kind in ("load", "crash"):
+        right = {"project" if kind == "load" else "engine"}
     if right is not None:
-        _among([str(subject)], right, f"{kind}: there is no", place, line)
+        among([str(subject)], right, f"{kind}: there is no", place, line)
 
 
-def _mappings(block: Block, key: str, place: str) -> list[Block]:
-    found = block.items_of(place, key)
-    for item in found:
-        if not isinstance(item, Block):
-            line = getattr(item, "line", block.line_of(key))
-            raise ConfigError(f"{place}:{line}: each of {key} must be a mapping such as {{at: +1h, ...}}, not {item}")
-    return found
+def _looked_at(value: object, start: float, until: float, place: str) -> float:
+    at = _offset(value, start, place)
+    if at > until:
+        raise ConfigError(
+            f"{place}:{getattr(value, 'line', '?')}: {value} lies after until: nothing is looked at there"
+        )
+    return at
 
 
-def _build(item: Any, start: float, place: str, line: int, nodes: Iterable[str]) -> tuple[float, str, str]:
+def _build(
+    item: Any, start: float, until: float, place: str, line: int, nodes: Iterable[str]
+) -> tuple[float, str, str]:
     if not isinstance(item, list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
         raise ConfigError(f"{place}:{line}: each of builds must be [offset, node, reason], not {item}")
-    _among([item[1]], nodes, "builds: there is no node", place, item[1].line)
-    _among([item[2]], [reason.value for reason in Reason], "builds: there is no reason", place, item[2].line)
-    return _offset(item[0], start, place), str(item[1]), str(item[2])
+    among([item[1]], nodes, "builds: there is no node", place, item[1].line)
+    among([item[2]], [reason.value for reason in Reason], "builds: there is no reason", place, item[2].line)
+    return _looked_at(item[0], start, until, place), str(item[1]), str(item[2])
 
 
 def _expected(block: Block, start: float, place: str, nodes: Iterable[str], known_tests: list[Test]) -> Expected:
     block.expect(place, ("until", "builds", "decisions", "tests", "warnings"), needs=("until",))
-    builds = None
+    until, builds = _offset(block["until"], start, place), None
     if "builds" in block:
         line = block.line_of("builds")
-        builds = tuple(_build(item, start, place, line, nodes) for item in block.items_of(place, "builds"))
+        builds = tuple(_build(item, start, until, place, line, nodes) for item in block.items_of(place, "builds"))
     decisions = []
-    for decision in _mappings(block, "decisions", place):
+    for decision in block.mappings_of(place, "decisions"):
         decision.expect(place, ("at", "node", "action", "reason", "eligible_at", "waiting_for"), needs=("at", "node"))
-        _among([str(decision["node"])], nodes, "decisions: there is no node", place, decision.line)
+        among([str(decision["node"])], nodes, "decisions: there is no node", place, decision.line)
+        for key, known in (("action", Action), ("reason", Reason)):
+            if key in decision:
+                among(
+                    [str(decision[key])],
+                    [each.value for each in known],
+                    f"decisions: there is no {key}",
+                    place,
+                    decision.line,
+                )
         wanted = {key: plain(value) for key, value in decision.items() if key not in ("at", "eligible_at")}
         if "eligible_at" in decision:
             wanted["eligible_at"] = _offset(decision["eligible_at"], start, place)
-        decisions.append((_offset(decision["at"], start, place), wanted))
+        decisions.append((_looked_at(decision["at"], start, until, place), wanted))
     tests = {}
     for name, counts in block.blocks(place, "tests").items():
-        _among([name], [test.id for test in known_tests], "tests: there is no test", place, counts.line)
+        among([name], [test.id for test in known_tests], "tests: there is no test", place, counts.line)
         counts.expect(place, ("run", "reused", "proven"))
         tests[name] = {key: counts.number(place, key, 0) for key in counts}
-    until = _offset(block["until"], start, place)
     return Expected(until, builds, tuple(decisions), tests, block.words(place, "warnings"))

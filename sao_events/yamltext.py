@@ -7,7 +7,7 @@ makes `true` of the key `on`; this one does not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -88,6 +88,23 @@ class Block(dict[str, Any]):
         if value is not None and plain(value) is not None:
             raise ConfigError(f"{place}:{self.line_of(key)}: {key} must be a list, not {_short(value)}")
         return []
+
+    def truth(self, place: str, key: str, default: bool = False) -> bool:
+        """The true or false under `key`. Raises ConfigError for anything else."""
+        value = plain(self[key]) if key in self else default
+        if not isinstance(value, bool):
+            raise ConfigError(f"{place}:{self.line_of(key)}: {key} must be true or false, not {value}")
+        return value
+
+    def mappings_of(self, place: str, key: str) -> list[Block]:
+        """The list under `key`, each item of it a mapping; empty without it. Raises ConfigError otherwise."""
+        found = self.items_of(place, key)
+        for item in found:
+            if not isinstance(item, Block):
+                line = getattr(item, "line", self.line_of(key))
+                message = f"each of {key} must be a mapping such as {{at: +1h, ...}}, not {item}"
+                raise ConfigError(f"{place}:{line}: {message}")
+        return found
 
     def words(self, place: str, key: str) -> tuple[str, ...]:
         """The list of names under `key`."""
@@ -174,3 +191,10 @@ def _made(node: yaml.Node, place: str, depth: int = 0) -> Any:
         items[key.value] = _made(value, place, depth + 1)
         lines[key.value] = key.start_mark.line + 1
     return Block(items, line, lines)
+
+
+def among(names: Iterable[str], known: Iterable[str], problem: str, place: str, line: int) -> None:
+    """Raises ConfigError, with the nearest known name, for the first of `names` that is not `known`."""
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{place}:{line}: {problem} {name}", hint=nearest(name, sorted(known)))
