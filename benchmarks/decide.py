@@ -139,7 +139,7 @@ def events_to_decisions(graph: Graph, world: World, count: int, store: Store) ->
     sources, chance = list(graph.sources), random.Random(3)
     decided, handed, recorded, before = [], [], [], engine.store.last()
     gc.collect()
-    gc.freeze()  # as the service does once a project is loaded
+    gc.freeze()
     for _ in range(count):
         clock.set(clock.now() + 10.0)
         engine.step()
@@ -199,7 +199,9 @@ def passes(size: int, count: int, python: str | None) -> None:
     graph, other = project(size), None
     world = built(graph)
     evolve(world, e.Recorded(6, 4 * HOUR, e.DataLanded(LANDED)))
-    whole = seconds(lambda: plan(graph, world, SETTINGS, 5 * HOUR))
+    gc.collect()
+    gc.freeze()  # as the service does once a project is loaded
+    whole = seconds(lambda: plan(graph, world, SETTINGS, 5 * HOUR), 5)
     with tempfile.TemporaryDirectory() as folder, closing(SqliteStore(Path(folder) / "log.db")) as store:
         taken = events_to_decisions(graph, world, count, store)
     median = statistics.median(taken.decided)

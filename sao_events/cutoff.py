@@ -6,6 +6,7 @@ Follows from the graph and from what is on record, so that it is the same after 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable
 
 from sao_events.decide import Look
@@ -15,7 +16,7 @@ from sao_events.nodes import Node
 from sao_events.plan import data_readers, part
 from sao_events.policy import Settings
 from sao_events.records import replace
-from sao_events.state import Job, NodeState, World
+from sao_events.state import Job, World
 
 LONGEST = 300.0  # seconds that a hash may take where it is asked for always
 TURN = 0.5  # seconds: what the readers' having to wait for it costs, a dbt invocation of their own
@@ -45,15 +46,6 @@ def seconds_of(world: World, name: str) -> float:
     """What the last successful build of a node took, in seconds; 0 where there was none."""
     built = world.node(name).baseline
     return built.seconds if built else 0.0
-
-
-class _After(Look):
-    """What can be seen once a build has ended that has not: `done` are the states that this leaves."""
-
-    done: dict[str, NodeState]
-
-    def state(self, name: str) -> NodeState:
-        return self.assumed.get(name) or self.done.get(name) or self.world.node(name)
 
 
 def spared(
@@ -88,13 +80,14 @@ def _built(
     same: bool,
 ) -> set[str]:
     """What would be built now of `below`, once the build of `name` has left equal content or not."""
-    look, state = _After(graph, world, settings, now, job), world.node(name)
+    look, state = Look(graph, world, settings, now, job), world.node(name)
     if state.running is None:
         return set()
-    look.done = {name: succeeded(state, state.running, now, 0.0, same)}
+    done = {name: succeeded(state, state.running, now, 0.0, same)}
     for reader in below:
         known = world.node(reader)
         if known.baseline is not None and known.spared is not None and known.spared > known.baseline.clock:
-            look.done[reader] = replace(known, baseline=replace(known.baseline, clock=known.spared))
+            done[reader] = replace(known, baseline=replace(known.baseline, clock=known.spared))
+    look.states = ChainMap(done, world.nodes)
     part(look, [reader for reader in below if world.node(reader).running is None])
     return set(look.assumed)

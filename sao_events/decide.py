@@ -83,6 +83,7 @@ class Look:
 
     def __init__(self, graph: Graph, world: World, settings: Settings, now: float, job: Job | None = None) -> None:
         self.graph, self.world, self.settings, self.now, self.job = graph, world, settings, now, job
+        self.states: Mapping[str, NodeState] = world.nodes
         self.assumed: dict[str, NodeState] = {}
         self.held: dict[str, float | None] = {}
         self.fallen: dict[str, str] = {}
@@ -91,7 +92,7 @@ class Look:
 
     def state(self, name: str) -> NodeState:
         """The state of a node, planned builds counted as done."""
-        return self.assumed.get(name) or self.world.nodes.get(name) or self.world.node(name)
+        return self.assumed.get(name) or self.states.get(name) or self.world.node(name)
 
     def asked(self, name: str) -> bool:
         """Whether the node may be built for who asks: a job asks for each node that it selects once."""
@@ -191,18 +192,18 @@ class Look:
         """Whether nothing that the node is built from differs from `observed`, whatever quorums and columns say: no
         upstream is `newer` or `changed`. Most nodes are, at most looks.
         """
-        versions, codes = observed.versions, observed.codes
-        for upstream in self.graph.upstreams[name]:
-            state = None if upstream in self.graph.sources else self.state(upstream)
-            if state is None:
-                if self._advanced(upstream, observed):
-                    return False
-            elif (state.code is not codes.get(upstream) and self.changed(name, upstream, observed)) or (
+        versions, codes, assumed, states = observed.versions, observed.codes, self.assumed, self.states
+        feeds, nodes = self.graph.apart[name]
+        for feed in feeds:
+            if self._advanced(feed, observed):
+                return False
+        for upstream in nodes:
+            state = assumed.get(upstream) or states.get(upstream) or self.state(upstream)
+            if (state.code is not codes.get(upstream) and self.changed(name, upstream, observed)) or (
                 state.version > versions.get(upstream, -1) and upstream not in self.graph.transparent
             ):
                 return False
-        hidden = self.graph.behind_views.get(name)
-        return hidden is None or not any(self._advanced(feed, observed) for feed in hidden)
+        return True
 
     def news(self, name: str, observed: Observed) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The upstreams of a node that are `changed`, and those that are `newer`."""

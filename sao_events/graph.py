@@ -74,6 +74,18 @@ class Graph:
         return {name: tuple(feed for feed in self.feeds[name] if feed in hidden) for name, hidden in through if hidden}
 
     @cached_property
+    def apart(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+        """The upstreams of each node in two parts: first the sources, with what lies behind views only
+        (`behind_views`), then the nodes.
+        """
+        found = dict[str, tuple[tuple[str, ...], tuple[str, ...]]]()
+        for name, upstreams in self.upstreams.items():
+            sources = [upstream for upstream in upstreams if upstream in self.sources]
+            nodes = tuple(upstream for upstream in upstreams if upstream not in self.sources)
+            found[name] = (*sources, *self.behind_views.get(name, ())), nodes
+        return found
+
+    @cached_property
     def readers(self) -> dict[str, tuple[str, ...]]:
         """Who has the node or source among its upstreams (ephemeral readers are replaced by their own readers), in
         graph order.
