@@ -224,6 +224,7 @@ def watching(folder: Path) -> Iterator[Watching]:
 @pytest.mark.dbt
 @pytest.mark.slow
 @real_dbt
+@by_night
 def test_watching_a_project_that_does_not_parse(shop: Path) -> None:
     model = shop / "models" / "t.sql"
     text = model.read_text()
@@ -249,6 +250,7 @@ def test_watching_a_project_that_does_not_parse(shop: Path) -> None:
 @pytest.mark.dbt
 @pytest.mark.slow
 @real_dbt
+@by_night
 def test_a_missing_profile_and_a_missing_target(shop: Path) -> None:
     home = {"HOME": str(shop.parent / "home"), "DBT_PROFILES_DIR": ""}
     refused(
@@ -397,6 +399,7 @@ def test_a_warehouse_that_another_program_has_open(shop: Path) -> None:
 @pytest.mark.slow
 @real_dbt
 def test_a_warehouse_that_is_deleted_does_not_keep_dbt_busy(shop: Path) -> None:
+    configure(shop, "relations: {every: 0s}\n")  # else a look that comes late finds them gone, and they are built
     with served(shop) as service:
         service.rest()
         (shop / "warehouse.duckdb").unlink()
