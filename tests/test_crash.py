@@ -147,7 +147,7 @@ FEW = {
 }
 
 
-@pytest.mark.parametrize("runner", FEW)
+@pytest.mark.parametrize("runner", ["warm", pytest.param("subprocess", marks=by_night)])
 def test_killed_at_any_instant(runner: str, tmp_path: Path) -> None:
     folder = shop(tmp_path / "project", FILES, f"dbt: {{runner: {runner}}}\n")
     seed = random.randrange(1_000_000)

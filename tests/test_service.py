@@ -28,6 +28,7 @@ from sao_events.project import Project, project_digest, project_to_bytes
 from sao_events.service import Service
 from sao_events.store.sqlite import SqliteStore
 from tests.dbt_projects import write_project
+from tests.nightly import by_night
 from tests.processes import configure, processes_in, sao, traced, traced_model, until
 from tests.repositories import bare_with_clone, commit
 
@@ -339,6 +340,7 @@ def fill(store: Store, size: int) -> None:
         store.append([Draft(e.DataLanded("x", f"{size}-{number}{'x' * size}"), time.time())])
 
 
+@by_night
 def test_a_full_disk_stops_what_is_built_and_all_is_decided_again_when_there_is_space(tmp_path: Path) -> None:
     """The end of the quick model cannot be recorded while the long one is being built."""
     quick, long = tmp_path / "quick", tmp_path / "long"
@@ -462,6 +464,7 @@ def log_head(deployed: Deployed) -> str:
     return git(deployed.work, "rev-parse", "HEAD")
 
 
+@by_night
 def test_a_remote_that_is_away_at_the_start_is_waited_for_while_what_is_deployed_goes_on(deployed: Deployed) -> None:
     folder = deployed.folder
     with running(folder) as service:
