@@ -74,7 +74,7 @@ class Shop:
     def __init__(self, root: Path, builder: DbtBuilder) -> None:
         self.root, self.builder, self.store = root, builder, MemoryStore()
         self.asked: set[str] = set()
-        self.before = self.look()
+        self.began = self.before = self.look()
         self.first, self.asked = self.asked, set()
 
     def render(self, wanted: Mapping[str, Inputs]) -> dict[str, Rendered]:
@@ -135,10 +135,10 @@ def test_dbt_as_a_process_of_its_own_renders_the_same_where_it_can(shop: Shop, t
     with closing(open_builder(settings)) as builder:
         found = identified(builder.load().project, MemoryStore(), builder.render)
     nodes = {node.name: node for node in found.graph.nodes.values()}
-    same = {node.name: node.compiled for node in shop.before.graph.nodes.values() if node.compiled}
+    same = {node.name: node.compiled for node in shop.began.graph.nodes.values() if node.compiled}
     assert same.pop("grows")
     assert {name: nodes[name].compiled for name in same} == same
-    tests = {test.name: test.compiled for test in shop.before.graph.tests.values()}
+    tests = {test.name: test.compiled for test in shop.began.graph.tests.values()}
     assert {test.name: test.compiled for test in found.graph.tests.values()} == tests
     doubts = {name: node.doubt for name, node in nodes.items() if node.doubt and name not in ("raw", "python")}
     refused = {name: doubts.pop(name) for name in sorted(doubts) if name.startswith("no_")}
@@ -271,12 +271,14 @@ def test_states_that_a_new_dbt_renders_apart_share_their_identity_no_longer(shop
     def newer() -> Project:
         return identified(replace(parsed, meta={"dbt": "100.0"}), shop.store, render)
 
-    assert shop.edited("models/grows.sql", "where id > 2", "where id > {{ 2 }}") == set()
+    shop.write("models/grows.sql", FILES["models/grows.sql"])
+    shop.before = shop.look()
+    assert shop.edited("models/grows.sql", "where id > 1", "where id > {{ 1 + 0 }}") == set()
     braces, parsed = True, shop.builder.load().project
     there = newer()
     assert changed(shop.before, there) == {"grows"}  # `kept` shares with nobody: its inputs are what they were
     assert not changed(there, newer())
-    shop.write("models/grows.sql", (shop.root / "models/grows.sql").read_text().replace("{{ 2 }}", "2"))
+    shop.write("models/grows.sql", FILES["models/grows.sql"])
     braces, parsed = False, shop.builder.load().project
     assert changed(there, newer()) == {"grows"}  # what the braces built is no such table
 
