@@ -438,13 +438,19 @@ def test_a_skipped_test_has_no_result() -> None:
     assert len(bench.builder.pieces) == 1
 
 
-def test_a_job_leaves_a_test_to_the_run_that_built_what_it_looks_at() -> None:
+def job_beside_an_untested_build() -> tuple[Bench, Piece]:
+    """A job has built `m` and not tested it so far when another is asked for; the piece of the first."""
     bench = Bench(graph(A, node("m", "a"), Test("t", "t", ("m",))), max_concurrent_runs=2, trigger="jobs")
     bench.add(e.JobRequested("j1", "one", 1000.0))
     bench.step()
     first = bench.builder.pieces[-1]
     bench.add(e.JobRequested("j2", "two", 1000.0))
     bench.step(NodeBegan(first.id, "m"), NodeEnded(first.id, "m", "success"))
+    return bench, first
+
+
+def test_a_job_leaves_a_test_to_the_run_that_built_what_it_looks_at() -> None:
+    bench, first = job_beside_an_untested_build()
     assert bench.builder.pieces == [first]
     bench.step(TestEnded(first.id, "t", "pass"), PieceEnded(first.id))
     assert (bench.builder.pieces, bench.engine.busy) == ([first], False)
@@ -455,11 +461,6 @@ def test_a_job_leaves_a_test_to_the_run_that_built_what_it_looks_at() -> None:
 
 
 def test_what_the_other_run_did_not_test_after_all_is_tested_by_the_job_that_waited() -> None:
-    bench = Bench(graph(A, node("m", "a"), Test("t", "t", ("m",))), max_concurrent_runs=2, trigger="jobs")
-    bench.add(e.JobRequested("j1", "one", 1000.0))
-    bench.step()
-    first = bench.builder.pieces[-1]
-    bench.add(e.JobRequested("j2", "two", 1000.0))
-    bench.step(NodeBegan(first.id, "m"), NodeEnded(first.id, "m", "success"))
+    bench, first = job_beside_an_untested_build()
     bench.step(PieceEnded(first.id, "interrupted", "cancelled"))
     assert (bench.builder.pieces[-1].nodes, bench.builder.pieces[-1].tests) == ((), ("t",))
