@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 from sao_events.apart import by_column, taken_apart
@@ -66,7 +67,7 @@ def _looked_up(
         if name in before:
             found[name] = settled(state, before[name], same)
         else:
-            found[name] = rendered_again(state, found[name], store.states_of(name, ALL), same)
+            found[name] = rendered_again(state, found[name], partial(store.states_of, name, ALL), same)
     return found, texts, lacking
 
 

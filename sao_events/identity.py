@@ -80,14 +80,14 @@ def settled(new: Known, before: Iterable[Known], same: Same) -> Known:
     return next((replace(new, identity=old.identity) for old in before if _says_the_same(old, new, same)), new)
 
 
-def rendered_again(new: Known, old: Known, states: Iterable[Known], same: Same) -> Known:
+def rendered_again(new: Known, old: Known, states: Callable[[], Iterable[Known]], same: Same) -> Known:
     """`new`, the state `old` rendered again (by another dbt, over other ephemeral models), with its identity. It gets
     one of its own where other `states` of its node have that too, since they once rendered the same, and it no longer
     shows that it says what it said: what was built from one of them may not stand for another.
     """
     if _says_the_same(old, new, same):
         return new
-    if not any(one.identity == old.identity and one.inputs != old.inputs for one in states):
+    if not any(one.identity == old.identity and one.inputs != old.inputs for one in states()):
         return new
     return replace(new, identity=digest(new.inputs, new.key, old.identity))
 

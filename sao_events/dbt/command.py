@@ -201,20 +201,21 @@ def _noted(file: Path) -> Seen | None:
 
 def _code(root: Path) -> frozenset[str]:
     """The files that may be models, seeds or snapshots, by their paths in the project."""
-    return frozenset(str(path.relative_to(root)) for path in _files(root, CODE))
+    return frozenset(str(path.relative_to(root)) for path in project_files(root, CODE))
 
 
 def _named(root: Path, files: Collection[str]) -> bool:
     """Whether any YAML of the project has the name of one of `files` in it."""
     sought = {Path(file).stem.encode() for file in files}
     try:
-        texts = (path.read_bytes() for path in _files(root, YAML)) if sought else ()
+        texts = (path.read_bytes() for path in project_files(root, YAML)) if sought else ()
         return any(any(name in text for name in sought) for text in texts)
     except OSError:
         return True
 
 
-def _files(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+def project_files(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """The files of a project whose names end so, without what dbt, git and others keep there."""
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in IGNORED_FOLDERS and not name.startswith(".")]
         yield from (Path(folder, name) for name in names if name.endswith(suffixes))

@@ -6,14 +6,13 @@ that is written that way stands still in whatever runs for longer, unless all is
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from sao_events.project import IGNORED_FOLDERS
+from sao_events.dbt.command import YAML, project_files
 
-YAML = (".yml", ".yaml")
 _CLOCK = r"(?:modules\s*\.\s*datetime|run_started_at)"
 _IN_YAML = re.compile(rf"\{{[{{%](?:(?![}}%]\}}).)*?{_CLOCK}", re.DOTALL)
 _IN_CODE = re.compile(rf"\bconfig\s*\((?:(?!\}}\}}).)*?{_CLOCK}", re.DOTALL)
@@ -29,11 +28,6 @@ def time_dependent(root: Path | None, codes: Iterable[str]) -> bool:
 
 
 def _texts(root: Path) -> Iterator[str]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in IGNORED_FOLDERS and not name.startswith(".")]
-        for name in names:
-            if name.endswith(YAML):
-                try:
-                    yield Path(folder, name).read_text(encoding="utf-8")
-                except (OSError, UnicodeDecodeError):
-                    continue
+    for path in project_files(root, YAML):
+        with suppress(OSError, UnicodeDecodeError):
+            yield path.read_text(encoding="utf-8")
