@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
-from concurrent.futures import Future
+from collections.abc import Collection
 from contextlib import AbstractContextManager, closing
 from typing import Protocol
 
 from sao_events import cleaning
 from sao_events.config import Config
+from sao_events.environment import Environment
 from sao_events.errors import DbtError, SaoError, words
-from sao_events.events import CleanAnswered, Event, Recorded, RelationsCleaned
+from sao_events.events import CleanAnswered, Event, RelationsCleaned
 from sao_events.graph import Graph
-from sao_events.ports import Clock, Draft, Store
+from sao_events.ports import Draft
 from sao_events.project import project_from_bytes
 from sao_events.relations import named
-from sao_events.report import View
 from sao_events.state import World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world
@@ -38,20 +37,8 @@ class Warehouse(cleaning.Droppable, Protocol):
         """Within it no build begins, and no other project comes into force."""
 
 
-class Host(Protocol):
-    """What is needed of the service."""
-
-    @property
-    def config(self) -> Config:
-        """What the environment was told."""
-
-    @property
-    def clock(self) -> Clock:
-        """Where the instants of events come from."""
-
-    @property
-    def store(self) -> Store:
-        """The log."""
+class Host(Environment, Protocol):
+    """An environment whose project can be looked up again, and whose warehouse can be asked."""
 
     @property
     def dbt(self) -> Warehouse:
@@ -69,25 +56,8 @@ class Host(Protocol):
     def error(self) -> str | None:
         """What keeps the engine from working."""
 
-    @property
-    def ready(self) -> bool:
-        """Whether a project is in force and the engine runs."""
-
-    @property
-    def healthy(self) -> bool:
-        """Whether the service is at work."""
-
     def reload(self) -> int:
         """Look the project up again; what `loads` is once that is done."""
-
-    def view(self) -> AbstractContextManager[View]:
-        """What is on record now."""
-
-    def wait_change(self, after: int, timeout: float) -> int:
-        """Wait until something after the event `after` is folded; the newest folded position."""
-
-    def submit(self, drafts: Sequence[Draft]) -> Future[list[Recorded | None]]:
-        """Append to the log."""
 
 
 class Cleaner:

@@ -68,6 +68,7 @@ SHELL = (
     "apart",
     "builds",
     "cleaner",
+    "environment",
     "cleaning",
     "cli",
     "collector",
