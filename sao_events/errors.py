@@ -38,7 +38,11 @@ class ConfigError(SaoError):
 
 
 class GraphError(SaoError):
-    """The project's graph cannot be used: a cycle, a name twice, a reference to nothing."""
+    """The project's graph cannot be used: a cycle, a name twice, a reference to nothing. `about`: of which node."""
+
+    def __init__(self, message: str, *, hint: str | None = None, about: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.about = about
 
 
 class PolicyError(SaoError):

@@ -22,11 +22,11 @@ _POSTGRES: Mapping[str, Replaced] = {
     "seed": "anew",
     "snapshot": "never",
 }
-_ADAPTERS = {"postgres": _POSTGRES, "redshift": _POSTGRES}
+WITH_VIEWS_THAT_FALL: Mapping[str, Mapping[str, Replaced]] = {"postgres": _POSTGRES, "redshift": _POSTGRES}
 
 
 def replaced(adapter: str, kind: str) -> Replaced:
     """Whether a build of a node of `kind` drops the views on it: `always`, only where the relation is made `anew`, or
     `never`, as with every adapter that is not in the table.
     """
-    return _ADAPTERS.get(adapter, {}).get(kind, "never")
+    return WITH_VIEWS_THAT_FALL.get(adapter, {}).get(kind, "never")

@@ -340,7 +340,7 @@ def _ordered(nodes: Mapping[str, Node], sources: Mapping[str, Source]) -> list[s
                 waiting[node.id] += 1
                 readers[parent].append(node.id)
             elif parent not in sources:
-                raise GraphError(f"{node.id} reads {parent}, which is neither a node nor a source")
+                raise GraphError(f"{node.id} reads {parent}, which is neither a node nor a source", about=node.id)
     ready = [place[name] for name, count in waiting.items() if not count]
     names, order = list(nodes), list[str]()
     ready.sort()
@@ -352,7 +352,8 @@ def _ordered(nodes: Mapping[str, Node], sources: Mapping[str, Source]) -> list[s
             if not waiting[reader]:
                 heappush(ready, place[reader])
     if len(order) < len(nodes):
-        raise GraphError(f"the graph has a cycle: {' -> '.join(_cycle(nodes, set(nodes) - set(order)))}")
+        cycle = _cycle(nodes, set(nodes) - set(order))
+        raise GraphError(f"the graph has a cycle: {' -> '.join(cycle)}", about=cycle[0])
     return order
 
 

@@ -7,6 +7,7 @@ in seconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -80,7 +81,7 @@ def read_policy(
         warnings.append(_no_window(node, "state.lag_tolerance"))
     _contradictions(node, window, quorum, lag, fresh_from, warnings)
     seconds = lag if lag is not None else window if window is not None else 0.0
-    ours = (config.get("meta") or {}).get("sao") or {}
+    ours = _ours(config.get("meta"), node)
     _unread(ours, "meta.sao", node, warnings)
     staleness = (
         None if ours.get("max_staleness") is None else _duration(ours["max_staleness"], node, "meta.sao.max_staleness")
@@ -88,9 +89,29 @@ def read_policy(
     if staleness == 0:
         raise PolicyError(f"{node}: meta.sao.max_staleness must be longer than nothing")
     calendar = read_calendar(ours, node)
+    if calendar is None and "timezone" in ours:
+        wanted = "there is no window, quiet or fresh_by beside it that would be in local time"
+        warnings.append(f"{node}: meta.sao.timezone changes nothing: {wanted}")
     if calendar is not None and any(least == 0 for _, least in calendar.rules):
         warnings.append(_no_window(node, "meta.sao.window.every"))
     return Policy(seconds, fresh_from or quorum or "any", _lazy(lazy, node), staleness, calendar), warnings
+
+
+def key_named(said: str) -> str:
+    """The key that an error or a warning about a policy is about, with the blocks it stands in: `state.lag_tolerance`.
+    Each such message begins with the node and the key.
+    """
+    _, _, rest = said.partition(": ")
+    found = re.match(r"`?([\w.]+)`?(?: has the unknown key ([^,]+),)?", rest)
+    return ".".join(filter(None, found.groups())) if found else ""
+
+
+def _ours(meta: object, node: str) -> Mapping[str, Any]:
+    """The block `meta.sao`; an empty one where there is none."""
+    found = meta.get("sao") if isinstance(meta, Mapping) else meta
+    if found is not None and not isinstance(found, Mapping):
+        raise PolicyError(f"{node}: meta.sao must be a mapping, not {found!r}")
+    return found or {}
 
 
 def _unread(block: Mapping[str, Any], name: str, node: str, warnings: list[str]) -> None:
@@ -140,11 +161,13 @@ def _freshness(block: object, node: str, warnings: list[str]) -> tuple[float | N
     if "updates_on" in block:
         beside = _quorum(block["updates_on"], node, "freshness.updates_on")
         warnings.append(
-            f"{node}: updates_on beside build_after is read; dbt's form is build_after: {{..., updates_on: {beside}}}"
+            f"{node}: freshness.updates_on beside build_after is read; "
+            f"dbt's form is build_after: {{..., updates_on: {beside}}}"
         )
         if quorum and quorum != beside:
             warnings.append(
-                f"{node}: updates_on stands twice ({quorum} inside build_after, {beside} beside it); the inner wins"
+                f"{node}: freshness.updates_on stands twice ({quorum} inside build_after, {beside} beside it); "
+                "the inner wins"
             )
         quorum = quorum or beside
     return window, quorum
@@ -155,7 +178,8 @@ def _build_after(block: object, node: str, warnings: list[str]) -> tuple[float |
         return None, None
     if isinstance(block, str):
         warnings.append(
-            f"{node}: build_after: {block} is read, but dbt's form is build_after: {{count: ..., period: ...}}"
+            f"{node}: freshness.build_after: {block} is read, but dbt's form is "
+            "build_after: {count: ..., period: ...}"
         )
         seconds = _duration(block, node, "freshness.build_after")
         if seconds == 0:
@@ -164,7 +188,11 @@ def _build_after(block: object, node: str, warnings: list[str]) -> tuple[float |
     if not isinstance(block, Mapping):
         raise PolicyError(f"{node}: freshness.build_after must be a mapping with count and period, not {block!r}")
     _unread(block, "freshness.build_after", node, warnings)
-    quorum = _quorum(block["updates_on"], node, "updates_on") if block.get("updates_on") is not None else None
+    quorum = (
+        _quorum(block["updates_on"], node, "freshness.build_after.updates_on")
+        if block.get("updates_on") is not None
+        else None
+    )
     return _counted(block.get("count"), block.get("period"), node, warnings), quorum
 
 

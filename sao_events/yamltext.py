@@ -44,6 +44,12 @@ class Block(dict[str, Any]):
         """The line of a key, or of the block."""
         return self.lines.get(key, self.line)
 
+    def line_at(self, path: str) -> int:
+        """The line of the innermost key of `path` (`state.lag_tolerance`) that is there, or of the block."""
+        key, _, rest = path.partition(".")
+        inner = self.get(key)
+        return inner.line_at(rest) if rest and isinstance(inner, Block) else self.line_of(key)
+
     def expect(self, place: str, keys: Sequence[str], needs: Sequence[str] = ()) -> None:
         """Raises ConfigError for a key that is not among `keys`, naming the nearest, and for one of `needs` that
         lacks.
@@ -88,6 +94,13 @@ class Block(dict[str, Any]):
         if value is not None and plain(value) is not None:
             raise ConfigError(f"{place}:{self.line_of(key)}: {key} must be a list, not {_short(value)}")
         return []
+
+    def text(self, place: str, key: str, default: str = "") -> str:
+        """The text under `key`. Raises ConfigError for a list or a mapping."""
+        value = self.get(key, default)
+        if not isinstance(value, str):
+            raise ConfigError(f"{place}:{self.line_of(key)}: {key} must be text, not {_short(value)}")
+        return str(value)
 
     def truth(self, place: str, key: str, default: bool = False) -> bool:
         """The true or false under `key`. Raises ConfigError for anything else."""

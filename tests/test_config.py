@@ -171,7 +171,16 @@ def test_another_target_is_another_environment(project: Path) -> None:
         ("decisions:\n  trigger: always\n", ":2: trigger must be one of continuous, jobs", ""),
         ("decisions:\n  max_concurrent_runs: 0\n", ":2: max_concurrent_runs must be a whole number", "least 1"),
         ("decisions:\n  default: {freshness: {build_after: {count: 1}}}\n", ":2: decisions.default: ", "`period`"),
-        ("decisions:\n  default: {freshness: {build_after: 1h}}\n", ":2: decisions.default: build_after", "count"),
+        (
+            "decisions:\n  default: {freshness: {build_after: 1h}}\n",
+            ":2: decisions.default: freshness.build_after",
+            "count",
+        ),
+        (
+            "decisions:\n  default:\n    state:\n      lag_tolerance: 1\n",
+            ":4: decisions.default: state.lag_tolerance",
+            "",
+        ),
         ("decisions:\n  default: 1h\n", ":2: default must be a mapping with freshness", ""),
         ("http: {port: 99999}\n", ":1: http.port: a port is a number from 0 to 65535", ""),
         ("http: {body_limit: big}\n", ":1: body_limit: big is not a size", ""),

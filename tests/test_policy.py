@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sao_events.errors import PolicyError
-from sao_events.policy import Policy, read_policy
+from sao_events.policy import Policy, key_named, read_policy
 from sao_events.windows import parse_duration
 
 HOUR = 3600.0
@@ -92,6 +92,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "state as a word": ({"state": "1h"}, "state must be a mapping"),
     "fresh from most": ({"state": {"require_fresh_data_from": "most"}}, "must be any or all"),
     "a lazy word": ({"lazy": "yes"}, "lazy must be true or false"),
+    "meta as a word": ({"meta": "sao"}, "meta.sao must be a mapping"),
+    "ours as a word": ({"meta": {"sao": "lazy"}}, "meta.sao must be a mapping"),
+    "hours of no length": ({"meta": {"sao": {"quiet": "07:00-07:00"}}}, "between 07:00-07:00 is empty"),
 }
 
 
@@ -101,6 +104,7 @@ def test_refused(case: str) -> None:
     with pytest.raises(PolicyError, match=message) as error:
         read(config)
     assert str(error.value).startswith("m: ")
+    assert key_named(str(error.value)).partition(".")[0] in config
 
 
 WARNED: dict[str, tuple[dict[str, Any], str]] = {
@@ -125,6 +129,7 @@ WARNED: dict[str, tuple[dict[str, Any], str]] = {
         {"meta": {"sao": {"window": [{"every": "0h"}]}}},
         "meta.sao.window.every is 0",
     ),
+    "a time zone of nothing": ({"meta": {"sao": {"timezone": "Europe/Berlin"}}}, "meta.sao.timezone changes nothing"),
     "a negative window": ({"freshness": {"build_after": {"count": -1, "period": "hour"}}}, "negative"),
 }
 
@@ -135,6 +140,7 @@ def test_warned(case: str) -> None:
     [warning] = read_policy(config, node="m")[1]
     assert warning.startswith("m: ")
     assert words in warning
+    assert key_named(warning).partition(".")[0] in config
 
 
 @pytest.mark.parametrize(
@@ -144,6 +150,19 @@ def test_warned(case: str) -> None:
 def test_what_is_clear_is_not_warned_of(case: str) -> None:
     found = read_policy(POLICIES[case][0], node="m")[1]
     assert found == [] or case.startswith("each")
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        ("m: state.lag_tolerance: '1' is not a duration", "state.lag_tolerance"),
+        ("m: `freshness.build_after` must have a value for `count`", "freshness.build_after"),
+        ("m: freshness.build_after has the unknown key cuont, which is not read", "freshness.build_after.cuont"),
+        ("m: meta.sao.window: every: '1' is not a duration", "meta.sao.window"),
+    ],
+)
+def test_a_message_names_its_key(said: str, key: str) -> None:
+    assert key_named(said) == key
 
 
 def test_keys_of_dbt_state_that_are_not_ours_are_not_warned_of() -> None:

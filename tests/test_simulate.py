@@ -87,7 +87,15 @@ def test_a_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, text: str
 @pytest.mark.parametrize(
     ("line", "says"),
     [
+        ("scenario: [b]", "scenario must be text, not a list"),
+        ("why: {}", "why must be text, not a mapping"),
+        ("adapter: postgress", "did you mean postgres?"),
+        ("start: [1]", "start must be an instant"),
         ("nodes: [m]", "nodes must be a mapping"),
+        ("nodes: {m: {kind: table, reads: [raw.b]}, raw.a: {kind: source}}", "did you mean raw.a?"),
+        ("nodes: {m: {kind: table, build_duration: [1m]}}", "build_duration must be text, not a list"),
+        ("nodes: {m: {kind: table, config: {meta: 7}}}", "meta.sao must be a mapping, not 7"),
+        ("nodes: {m: {kind: table, config: {meta: {sao: 7}}}}", "meta.sao must be a mapping, not 7"),
         ("nodes: {m: table}", "m must be a mapping"),
         ("nodes: {m: {kind: table, reads: m}}", "reads must be a list"),
         ("nodes: {m: {kind: table, reads: [[a]]}}", "reads must be a list of names"),
@@ -98,7 +106,17 @@ def test_a_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, text: str
         ("settings: 7", "settings must be a mapping"),
         ("settings: {retries: 3}", "retries must be a mapping"),
         ("settings: {default_config: 1h}", "default_config must be a mapping"),
+        ("settings: {default_config: {freshnes: null}}", "did you mean freshness?"),
+        ("settings: {default_config: {meta: {sao: {max_staleness: 1d}}}}", "unknown key meta"),
+        ("settings: {default_config: {state: {lag_tolerance: soon}}}", "settings.default_config: state.lag_tolerance:"),
+        (
+            "settings: {default_config: {state: {lag_tolerance: 0h}}}",
+            "settings.default_config: state.lag_tolerance is 0",
+        ),
+        ("settings: {settle: [1m]}", "settle must be text, not a list"),
         ("tests: [t]", "tests must be a mapping"),
+        ("tests: {t: {on: []}}", "on must name what the test looks at"),
+        ("tests: {t: {on: [raw.b]}}", "did you mean raw.a?"),
         ("tests: {t: {on: m}}", "on must be a list"),
         ("events: {at: +1h}", "events must be a list"),
         ("events: [land]", "each of events must be a mapping"),
@@ -106,6 +124,14 @@ def test_a_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, text: str
         ("events: [{at: +1h, policy: m}]", "config"),
         ("events: [{at: +1h, edit: m, change: add_column}]", "add_column"),
         ("events: [{at: +1h, clear: m}]", "a list of nodes"),
+        ("events: [{at: +1h, clear: []}]", "a list of nodes"),
+        ("events: [{at: +1h, job: j, select: []}]", "a list of nodes"),
+        ("events: [{at: +1h, job: [j]}]", "job must be text, not a list"),
+        ("events: [{at: +1h, land: [raw.a]}]", "land must be text, not a list"),
+        ("events: [{at: +1h, land: raw.a, load_id: {a: 1}}]", "load_id must be text, not a mapping"),
+        ("events: [{at: [+1h], land: raw.a}]", "is not an offset such as"),
+        ("events: [{at: +61m, land: raw.a}]", "+61m lies after until: nothing happens there"),
+        ("events: [{at: +1h, policy: m, config: {state: {lag_tolerance: 1}}}]", "m: state.lag_tolerance: 1 is not a"),
         ("events: [{at: +1h, job: j, select: m}]", "a list of nodes"),
         ("events: [{at: +1h, job: j, select: [mm]}]", "there is no mm"),
         ("expect: 7", "expect must be a mapping"),
@@ -129,22 +155,65 @@ def test_a_value_of_the_wrong_shape_is_refused_with_its_line(tmp_path: Path, lin
         "nodes": "nodes: {raw.a: {kind: source}, m: {kind: table, reads: [raw.a]}}",
         "expect": "expect: {until: +1h}",
     }
+    lines = {"scenario": "scenario: s"} | lines
     lines |= {"settings": "settings: {}", "tests": "tests: {}", "events": "events: []", line.partition(":")[0]: line}
     with pytest.raises(ConfigError) as caught:
-        run(tmp_path / "s.yaml", "\n".join(["scenario: s", *lines.values()]))
+        run(tmp_path / "s.yaml", "\n".join(lines.values()))
     assert says in str(caught.value)
-    assert f"s.yaml:{2 + list(lines).index(line.partition(':')[0])}:" in str(caught.value)
+    assert f"s.yaml:{1 + list(lines).index(line.partition(':')[0])}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("m:\n    kind: table\n    reads:\n      - raw.a\n      - raw.b", 8, "m reads what is neither a node nor"),
+        (
+            "m:\n    kind: table\n    config:\n      freshness:\n        build_after:\n          {count: 1, period: week}",
+            9,
+            "m: freshness.build_after.period must be one of",
+        ),
+        ("m:\n    kind: table\n    lazy: 3\n    config: {}", 6, "lazy must be true or false"),
+    ],
+)
+def test_what_is_wrong_in_a_node_is_told_with_its_own_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(tmp_path / "s.yaml", f"scenario: s\nnodes:\n  raw.a: {{kind: source}}\n  {text}\n{UNTIL}")
+    assert f"s.yaml:{line}: {says}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "line", "says"),
+    [
+        ("state:\n        lag_tolerance: 1h\n        lag_tolerence: 2h", 8, "state has the unknown key lag_tolerence"),
+        ("state: {}\n      enabled: false", 7, "enabled is not read here"),
+        ("meta:\n        sao:\n          timezone: UTC", 8, "meta.sao.timezone changes nothing"),
+    ],
+)
+def test_what_is_doubtful_in_a_node_is_told_with_its_own_line(
+    tmp_path: Path, config: str, line: int, says: str
+) -> None:
+    text = f"scenario: s\nnodes:\n  m:\n    kind: table\n    config:\n      {config}\n{UNTIL}"
+    [warning] = run(tmp_path / "s.yaml", text).warnings
+    assert says in warning
+    assert warning.endswith(f"s.yaml:{line})")
+
+
+def test_failures_of_several_events_add_up(tmp_path: Path) -> None:
+    events = "[{at: +1h, fail: m, times: 1}, {at: +1h, fail: m, times: 1}, {at: +2h, land: raw.a}]"
+    settings = "settings: {retries: {attempts: 3, backoff: 1m}}"
+    text = f"scenario: s\n{settings}\n{NODES}events: {events}\nexpect: {{until: +3h}}\n"
+    assert [reason for _, _, reason in run(tmp_path / "s.yaml", text).builds] == [
+        "first_build",
+        "new_data",
+        "retry",
+        "retry",
+    ]
 
 
 def test_a_cycle_is_shown(tmp_path: Path) -> None:
     text = "scenario: s\nnodes:\n  a: {kind: table, reads: [b]}\n  b: {kind: table, reads: [a]}\n" + UNTIL
-    with pytest.raises(ConfigError, match=r"cycle\.yaml:1: s: the graph has a cycle: (a -> b -> a|b -> a -> b)"):
+    with pytest.raises(ConfigError, match=r"cycle\.yaml:[34]: s: the graph has a cycle: (a -> b -> a|b -> a -> b)"):
         run(tmp_path / "cycle.yaml", text)
-
-
-def test_a_node_that_reads_nothing_known_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"lost\.yaml:1: s: m reads raw\.b, which is neither a node nor a source"):
-        run(tmp_path / "lost.yaml", "scenario: s\nnodes:\n  m: {kind: table, reads: [raw.b]}\n" + UNTIL)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -190,9 +259,9 @@ def test_the_timeline_holds_builds_tests_and_the_log_in_order(tmp_path: Path) ->
     assert sum(isinstance(item.event, BuildStarted) for item in timeline.log) == 2
 
 
-def test_what_comes_after_until_does_not_happen(tmp_path: Path) -> None:
-    text = f"scenario: s\n{NODES}events: [{{at: +2h, land: raw.a}}]\nexpect: {{until: +1h59m}}\n"
-    assert len(run(tmp_path / "s.yaml", text).builds) == 1
+def test_what_happens_at_until_happens(tmp_path: Path) -> None:
+    text = f"scenario: s\n{NODES}events: [{{at: +2h, land: raw.a}}]\nexpect: {{until: +2h}}\n"
+    assert len(run(tmp_path / "s.yaml", text).builds) == 2
 
 
 def test_events_out_of_order_happen_in_order_and_are_named(tmp_path: Path) -> None:

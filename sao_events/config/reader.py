@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sao_events.config.default import default_in
 from sao_events.config.keys import KEYS
 from sao_events.config.landings import names_in_loads, names_in_rules, read_evidence, read_rules
 from sao_events.config.values import (
@@ -29,7 +30,7 @@ from sao_events.githost import check_api
 from sao_events.inputs.data import read_instant
 from sao_events.inputs.mapping import Named
 from sao_events.inputs.providers import PROVIDERS
-from sao_events.policy import Settings, read_policy
+from sao_events.policy import Settings
 from sao_events.probes import interval
 from sao_events.windows import parse_duration
 from sao_events.yamltext import Block, nearest, plain
@@ -133,18 +134,12 @@ class Reader:
         )
 
     def _default_policy(self, block: Block) -> Mapping[str, Any]:
-        default = plain(self._block(block, "default", "decisions.default"))
-        try:
-            _, warnings = read_policy(default, node="decisions.default")
-        except PolicyError as error:
-            raise self._error(block, "default", error.message) from None
-        if warnings:
-            raise self._error(block, "default", warnings[0])
+        default = default_in(self._block(block, "default", "decisions.default"), self.place, "decisions.default")
         cutoff = default.get("early_cutoff", False)
         if not isinstance(cutoff, bool) and cutoff != "auto":
             wrong = f"decisions.default: early_cutoff must be true, auto or false, not {cutoff!r}"
             raise self._error(block, "default", wrong)
-        return dict(default)
+        return default
 
     def _http(self, block: Block) -> HttpConfig:
         port = port_number(str(block.get("port", "8181")), f"{self.place}:{block.line_of('port')}: http.port")
