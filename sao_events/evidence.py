@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from sao_events.events import DataLanded
 
 Taken: TypeAlias = Literal["count", "record"]
+AHEAD = 300.0  # seconds by which the clock of a loader may be ahead of the one here
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Evidence:
             if source in sources:
                 return name, sources
         return None, ()
+
+
+def is_ahead(loaded_at: float | None, now: float) -> bool:
+    """Whether a load time cannot be true: until it comes, the loads that follow would look old."""
+    return loaded_at is not None and loaded_at > now + AHEAD
 
 
 def in_two_loads(loads: Mapping[str, Iterable[str]]) -> tuple[str, str, str] | None:

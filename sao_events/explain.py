@@ -213,7 +213,8 @@ def _data_landed(event: e.DataLanded, names: Names) -> str:
 def _probed(event: e.SourceProbed, names: Names) -> str:
     name = _named(event.source, names)
     if event.error:
-        return f"{name} cannot be looked at{_message(event.error)}"
+        what = "cannot be looked at" if event.loaded_at is None else "is looked at in vain"
+        return f"{name} {what}{_message(event.error)}"
     return f"a look at {name} ({event.by}): {'not as before' if event.value else 'nothing there'}"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from sao_events.errors import SaoError, words
 from sao_events.events import Recorded
 from sao_events.ports import Clock, Draft, Warehouse
-from sao_events.probes import LATE, NO_TABLE, Probe, Seen, asked, pause, read_answer, read_files, told_of
+from sao_events.probes import LATE, NO_TABLE, Probe, Seen, asked, doubted, pause, read_answer, read_files, told_of
 from sao_events.project import Project
 from sao_events.report import SILENT, View, silent
 from sao_events.state import World
@@ -105,6 +105,7 @@ class Prober:
         now = self.clock.now()  # from the end of a look: what waited for the warehouse meanwhile has its turn
         for probe in due:
             self._failed[probe.source] = self._failed.get(probe.source, 0) + 1 if found[probe.source].error else 0
+            found[probe.source] = doubted(probe, found[probe.source], now)
         wait = {it.source: pause(it.every, self._failed[it.source]) if it.sql else it.every for it in due}
         self._due |= {source: now + seconds for source, seconds in wait.items()}
         with self.view() as view:  # as it is after the looks: what was read meanwhile may have been read before them
@@ -114,7 +115,7 @@ class Prober:
 
     def _drafts(self, world: World, probe: Probe, seen: Seen) -> list[Draft]:
         now = self.clock.now()
-        if seen.error and self._failed[probe.source] < PATIENCE:
+        if seen.value is None and seen.error and self._failed[probe.source] < PATIENCE:
             return []  # somebody may hold the warehouse for a moment
         made = told_of(world, probe, seen)
         if made and probe.late:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sao_events.errors import PolicyError
 from sao_events.events import DataLanded, Event, SourceProbed
+from sao_events.evidence import is_ahead
 from sao_events.lineage import digest
 from sao_events.nodes import Source
 from sao_events.project import Project
-from sao_events.state import World
+from sao_events.state import Probed, World
 from sao_events.windows import parse_duration
 
 # Seconds. Where statements cost money the interval is long; PostgreSQL tells of a change up to 10 s late.
@@ -173,22 +174,35 @@ def told_of(world: World, probe: Probe, seen: Seen) -> list[Event]:
     known = world.probes.get(probe.source)
     before = known.value if known else None
     noticed = SourceProbed(probe.source, probe.by, seen.value or before, seen.loaded_at, seen.error)
+    same = known is not None and known.error == seen.error
     if seen.value is None:
-        same = known is not None and known.error == seen.error
         return [] if same or (known is None and seen.error is None) else [noticed]
-    if known is not None and not _advanced(probe, before, seen.value):
-        return [SourceProbed(probe.source, probe.by, before, known.loaded_at)] if known.error else []
+    if known is not None and not _advanced(probe, known, seen.value):
+        at = seen.loaded_at if seen.value == before else known.loaded_at
+        return [] if same else [SourceProbed(probe.source, probe.by, before, at, seen.error)]
     if not was_read(world, probe.source):
         return [noticed]
     return [noticed, DataLanded(probe.source, rows=seen.rows, scope="probe")]
 
 
-def _advanced(probe: Probe, before: str | None, value: str) -> bool:
-    """A `loaded_at` that goes back is no new data; anything else that changes may be."""
+def doubted(probe: Probe, seen: Seen, now: float) -> Seen:
+    """`seen` with an error where its `loaded_at` cannot be true: what is loaded until then would not advance it."""
+    if not probe.by.startswith("loaded_at") or not is_ahead(seen.loaded_at, now):
+        return seen
+    says = datetime.fromtimestamp(seen.loaded_at or 0.0, UTC).isoformat(timespec="seconds")
+    wrong = f"its loaded_at says {says}, which is still to come: loads until then cannot be told by it"
+    return replace(seen, error=f"{wrong}; correct that row or leave it out with a filter, or check the time zone")
+
+
+def _advanced(probe: Probe, known: Probed, value: str) -> bool:
+    """A `loaded_at` that goes back is no new data, unless it was one that could not be true; anything else that changes
+    may be.
+    """
+    before = known.value
     if before is None or not probe.by.startswith("loaded_at"):
         return value != before
     try:
-        return float(value) > float(before)
+        return value != before if is_ahead(float(before), known.at) else float(value) > float(before)
     except ValueError:  # what was seen before was no instant: it was asked in another way
         return True
 

@@ -13,6 +13,7 @@ from sao_events import events as e
 from sao_events.decide import Decision
 from sao_events.engine import Engine
 from sao_events.errors import SaoError
+from sao_events.evidence import is_ahead
 from sao_events.plan import decide
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.project import Project, project_digest, project_to_bytes
@@ -128,7 +129,7 @@ class Simulation:
         self.loaded = False
         self.project = scenario.project()
         self.happenings = sorted(scenario.happenings, key=lambda happening: happening.at)
-        self.warnings: dict[str, None] = dict.fromkeys(backwards(scenario))
+        self.warnings: dict[str, None] = dict.fromkeys((*backwards(scenario), *ahead(scenario)))
 
     def run(self) -> Timeline:
         """Everything up to and including the instant `until`. Raises SaoError where the loop does not come to rest."""
@@ -295,6 +296,16 @@ def backwards(scenario: Scenario) -> list[str]:
             )
         latest = max(latest, happening.at)
     return found
+
+
+def ahead(scenario: Scenario) -> list[str]:
+    """A warning for each landing of a scenario whose load time lies so far after it that a service would refuse it."""
+    return [
+        f"{scenario.name}: `land: {happening.subject}` at {offset(happening.at - scenario.start)}: its loaded_at is "
+        f"still to come then; a service refuses that ({scenario.place}:{happening.line})"
+        for happening in scenario.happenings
+        if happening.kind == "land" and is_ahead(happening.values.get("loaded_at"), happening.at)
+    ]
 
 
 def offset(seconds: float) -> str:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sao_events.events import DataLanded
+from sao_events.evidence import AHEAD
 from sao_events.inputs.data import (
-    AHEAD,
     MOST,
     ROWS,
     TEXT_LENGTH,

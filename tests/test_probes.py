@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from sao_events.probes import (
     Seen,
     age,
     asked,
+    doubted,
     pause,
     probe_of,
     read_answer,
@@ -239,6 +241,33 @@ def test_an_instant_that_goes_back_is_nothing_new() -> None:
     assert len(told_of(world, AT, Seen("101.000000", 101.0))) == 2
 
 
+def test_an_instant_that_is_still_to_come_is_told_of_and_holds_nothing_back() -> None:
+    world = fold(world_of(e.SourceProbed(ID, "loaded_at_field", "100.000000", 100.0)), *built(0))
+    now = 200.0
+    far = doubted(AT, Seen("99000.000000", 99000.0), now)
+    assert "1970-01-02T03:30:00+00:00, which is still to come" in str(far.error)
+    noticed, landed = told_of(world, AT, far)
+    assert isinstance(landed, e.DataLanded)
+    fold(world, noticed, landed, *built(1))
+    assert world.probes[ID].error == far.error
+    assert told_of(world, AT, far) == []
+    back = doubted(AT, Seen("150.000000", 150.0), now)  # the row is gone, another load is there
+    assert back.error is None
+    assert [type(it) for it in told_of(world, AT, back)] == [e.SourceProbed, e.DataLanded]
+
+
+def test_an_instant_that_has_come_meanwhile_is_told_of_no_more() -> None:
+    far = doubted(AT, Seen("1000.000000", 1000.0), 200.0)
+    world = fold(world_of(e.SourceProbed(ID, "loaded_at_field", "1000.000000", 1000.0, far.error)), *built(0))
+    [noticed] = told_of(world, AT, doubted(AT, Seen("1000.000000", 1000.0), 800.0))
+    assert noticed == e.SourceProbed(ID, "loaded_at_field", "1000.000000", 1000.0)
+
+
+@pytest.mark.parametrize("probe", [META, replace(AT, by="files")], ids=["metadata", "files"])
+def test_what_is_not_compared_as_an_instant_may_be_of_any_time(probe: Probe) -> None:
+    assert doubted(probe, Seen("a", 99000.0), 200.0).error is None
+
+
 def test_an_error_is_told_once_and_its_end_too() -> None:
     world = fold(world_of(e.SourceProbed(ID, METADATA, "a")), *built(0))
     fold(world, *told_of(world, META, Seen(error="locked")))
@@ -289,7 +318,7 @@ class Away:
 
     def ask(self, statements: Sequence[str], seconds: float, most: int) -> list[Answer]:
         self.asked.append(self.at)
-        one = Answer(("at",), (("2026-01-01T12:00:00",),)) if self.back else Answer(error="connection refused")
+        one = Answer(("at",), (("1970-01-01T00:00:00",),)) if self.back else Answer(error="connection refused")
         return [one for _ in statements]
 
 

@@ -168,8 +168,8 @@ def test_a_value_of_the_wrong_shape_is_refused_with_its_line(tmp_path: Path, lin
     [
         ("m:\n    kind: table\n    reads:\n      - raw.a\n      - raw.b", 8, "m reads what is neither a node nor"),
         (
-            "m:\n    kind: table\n    config:\n      freshness:\n        build_after:\n          {count: 1, period: week}",
-            9,
+            "m:\n    kind: table\n    config: {freshness: {\n      build_after: {count: 1,\n        period: week}}}",
+            8,
             "m: freshness.build_after.period must be one of",
         ),
         ("m:\n    kind: table\n    lazy: 3\n    config: {}", 6, "lazy must be true or false"),

@@ -182,7 +182,8 @@ def _show_ages(context: Context, sources: Iterable[Mapping[str, Any]], indent: s
             text = f"{source['name']}: its data is {span(found['age_seconds'])} old, {limit}"
             context.out.line(f"{indent}{text}", "red" if found["status"] == "error" else "yellow")
         if probe and probe["error"]:
-            context.out.line(f"{indent}{source['name']} cannot be looked at: {_first(probe['error'])}", "yellow")
+            what = "cannot be looked at" if probe["loaded_at"] is None else "is looked at in vain"
+            context.out.line(f"{indent}{source['name']} {what}: {_first(probe['error'])}", "yellow")
 
 
 def _first(text: str | None, lines: int = 1) -> str:

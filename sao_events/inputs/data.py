@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sao_events.evidence import AHEAD, is_ahead
 from sao_events.inputs.landing import Landing, Place
 from sao_events.inputs.strict import Malformed, Refused, shown
 
 MOST, TEXT_LENGTH, ROWS = 1000, 256, 2**63 - 1
-AHEAD = 300.0
 LABELS = 32
 NAMES = ("source", "sources", "relation", "labels")
 KEYS = frozenset((*NAMES, "load_id", "loaded_at", "rows", "bytes", "status"))
@@ -156,7 +156,7 @@ def _loaded_at(value: Any, now: float) -> float | None:
     if value is None:
         return None
     instant = read_instant(value)
-    if instant > now + AHEAD:
+    if is_ahead(instant, now):
         raise Refused(
             f"loaded_at {shown(value)} is more than {AHEAD / 60:g} minutes ahead of the clock here",
             hint="check the loader's clock and time zone: with it, the loads that follow would look old",
