@@ -254,7 +254,7 @@ def signal(source: Source, probe: Probe | None, world: World) -> str | None:
     """What tells of new data in a source: `static` where there never is any, `sent` by somebody, or how it is looked
     at; None where nothing tells of it, so that what reads it is built for changes of code alone.
     """
-    if source.static:
+    if source.static and not world.source(source.id).sent:
         return "static"
     if world.source(source.id).sent and not (probe and probe.told):
         return "sent"

@@ -77,6 +77,13 @@ def graph_warnings(graph: Graph, places: Mapping[str, str]) -> list[str]:
         for source in graph.sources.values()
         if source.view and not source.meta.keys() & {"loaded_at_field", "loaded_at_query"}
     ]
+    found += [
+        f"{source.name}: declared static, and so never looked at: its {key} has no use; take one of the two out"
+        + _at(places, source.id)
+        for source in graph.sources.values()
+        for key in ("probe", "files")
+        if source.static and source.meta.get(key)
+    ]
     return found + list(quorum_warnings(graph, places).values())
 
 

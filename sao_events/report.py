@@ -36,6 +36,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+RESTLESS = (
+    "{}: declared static, and yet new data was reported in it: what reads it is built for that, but no updates_on: all "
+    "waits for it; take static out, or the report"
+)
 SILENT = "{}: nothing tells of new data in it; what reads it is built for changes of code alone (docs/PROBES.md)"
 
 
@@ -133,7 +137,7 @@ def status(view: View) -> dict[str, Any]:
         "error": view.error,
         "rejected": {"commit": rejected.commit, "error": rejected.error} if rejected else None,
         "deployment": deployment(world, view.project, decisions, known, tracked=view.tracked, error=view.error),
-        "warnings": [*(view.project.warnings if view.project else ()), *(SILENT.format(name) for name in silent(view))],
+        "warnings": [*(view.project.warnings if view.project else ()), *_doubts(view)],
         "counts": _counts(decisions.values()),
         "next_at": iso(min((d.eligible_at for d in decisions.values() if d.eligible_at is not None), default=None)),
         "nodes": [node_object(view, name, decision, known) for name, decision in decisions.items()],
@@ -194,6 +198,13 @@ def sources(view: View, known: Names) -> list[dict[str, Any]]:
         more = {"held": held, "probe": _probe(view, probe), "freshness": _freshness(view, source)}
         found.append({"source": source.id, "name": source.name, **kind, **seen, **more})
     return found
+
+
+def _doubts(view: View) -> list[str]:
+    """What is doubtful of sources by what is on record of them."""
+    found = view.project.graph.sources.values() if view.project else ()
+    restless = [source.name for source in found if source.static and view.world.source(source.id).sent]
+    return [*map(SILENT.format, silent(view)), *map(RESTLESS.format, restless)]
 
 
 def silent(view: View) -> list[str]:

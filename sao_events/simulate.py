@@ -17,6 +17,7 @@ from sao_events.evidence import is_ahead
 from sao_events.plan import decide
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.project import Project, project_digest, project_to_bytes
+from sao_events.report import RESTLESS
 from sao_events.scenario import Happening, Scenario
 from sao_events.store.memory import MemoryStore
 
@@ -129,7 +130,7 @@ class Simulation:
         self.loaded = False
         self.project = scenario.project()
         self.happenings = sorted(scenario.happenings, key=lambda happening: happening.at)
-        self.warnings: dict[str, None] = dict.fromkeys((*backwards(scenario), *ahead(scenario)))
+        self.warnings: dict[str, None] = dict.fromkeys((*backwards(scenario), *unexpected(scenario)))
 
     def run(self) -> Timeline:
         """Everything up to and including the instant `until`. Raises SaoError where the loop does not come to rest."""
@@ -298,9 +299,16 @@ def backwards(scenario: Scenario) -> list[str]:
     return found
 
 
-def ahead(scenario: Scenario) -> list[str]:
-    """A warning for each landing of a scenario whose load time lies so far after it that a service would refuse it."""
+def unexpected(scenario: Scenario) -> list[str]:
+    """A warning for each landing of a scenario that a service would not expect: its load time lies so far ahead that it
+    is refused, or its source is declared static.
+    """
+    static = {source.id for source in scenario.sources if source.static}
     return [
+        f"{scenario.name}: {RESTLESS.format(happening.subject)} ({scenario.place}:{happening.line})"
+        for happening in scenario.happenings
+        if happening.kind == "land" and happening.subject in static
+    ] + [
         f"{scenario.name}: `land: {happening.subject}` at {offset(happening.at - scenario.start)}: its loaded_at is "
         f"still to come then; a service refuses that ({scenario.place}:{happening.line})"
         for happening in scenario.happenings

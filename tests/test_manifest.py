@@ -503,6 +503,17 @@ def test_a_source_that_is_a_view_is_warned_of_unless_it_says_when_it_was_loaded(
     assert read_project(manifest(source("s", **told, loaded_at_field="at")), root=tmp_path).warnings == ()
 
 
+def test_a_static_source_that_should_be_looked_at_is_warned_of(tmp_path: Path) -> None:
+    sao = "{static: true, probe: 5m}"
+    text = f"sources:\n  - name: raw\n    tables:\n      - name: s\n        config: {{meta: {{sao: {sao}}}}}\n"
+    write_project(tmp_path, {"models/s.yml": text})
+    told = {"meta": {"sao": {"static": True, "probe": "5m"}}, "original_file_path": "models/s.yml"}
+    (warning,) = read_project(manifest(source("s", **told)), root=tmp_path).warnings
+    assert warning == (
+        "raw.s: declared static, and so never looked at: its probe has no use; take one of the two out (models/s.yml:5)"
+    )
+
+
 def test_a_policy_is_warned_of_where_the_key_stands_that_is_meant(tmp_path: Path) -> None:
     text = """
         models:

@@ -42,7 +42,7 @@ from sao_events.probes import (
     was_read,
 )
 from sao_events.project import Project
-from sao_events.report import View
+from sao_events.report import RESTLESS, View, status
 from sao_events.state import World
 from tests.dbt_projects import write_project
 from tests.oracle.postgres import missing, server
@@ -293,7 +293,16 @@ def test_a_source_that_nothing_tells_of() -> None:
     assert signal(silent, META, World()) == METADATA
     assert signal(silent, META, world_of(e.SourceProbed(ID, METADATA, error="it is a view"))) is None
     assert signal(Source(ID, "raw.orders", static=True), None, World()) == "static"
+    assert signal(Source(ID, "raw.orders", static=True), None, world_of(e.DataLanded(ID))) == "sent"
     assert not was_read(World(), "other")
+
+
+@pytest.mark.parametrize(("static", "landed"), [(True, True), (True, False), (False, True)])
+def test_new_data_in_a_source_that_is_declared_static_is_told_of(static: bool, landed: bool) -> None:
+    project = Project(Graph([], [Source(ID, "raw.orders", static=static)]), "p", "duckdb")
+    world = world_of(e.DataLanded(ID)) if landed else World()
+    warnings = status(View("test", project, world, Settings(), 0.0))["warnings"]
+    assert warnings == [RESTLESS.format("raw.orders")] * (static and landed)
 
 
 def test_how_old_the_data_may_be() -> None:

@@ -198,6 +198,19 @@ def test_what_is_doubtful_in_a_node_is_told_with_its_own_line(
     assert warning.endswith(f"s.yaml:{line})")
 
 
+def test_what_a_service_would_not_expect_is_named(tmp_path: Path) -> None:
+    nodes = "nodes:\n  raw.a: {kind: source, static: true}\n  m: {kind: table, reads: [raw.a]}\n"
+    events = "events:\n  - {at: +1h, land: raw.a}\n  - {at: +2h, land: raw.a, loaded_at: +2h6m}\n"
+    timeline = run(tmp_path / "s.yaml", f"scenario: s\n{nodes}{events}expect: {{until: +3h}}\n")
+    assert [reason for _, _, reason in timeline.builds] == ["first_build", "new_data", "new_data"]
+    once, again, ahead = timeline.warnings
+    assert "raw.a: declared static, and yet new data was reported in it" in once
+    lines = ["s.yaml:6)", "s.yaml:7)", "s.yaml:7)"]
+    assert [warning[-len(line) :] for warning, line in zip(timeline.warnings, lines, strict=True)] == lines
+    assert once.replace(lines[0], "") == again.replace(lines[1], "")
+    assert "its loaded_at is still to come" in ahead
+
+
 def test_failures_of_several_events_add_up(tmp_path: Path) -> None:
     events = "[{at: +1h, fail: m, times: 1}, {at: +1h, fail: m, times: 1}, {at: +2h, land: raw.a}]"
     settings = "settings: {retries: {attempts: 3, backoff: 1m}}"

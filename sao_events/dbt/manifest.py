@@ -85,8 +85,10 @@ def read_project(
         for thing in _nodes(manifest)
         if graph.nodes[thing["unique_id"]].policy.updates_on == "all"
     }
-    viewed = (thing for thing in (manifest.get("sources") or {}).values() if graph.sources[thing["unique_id"]].view)
-    places |= {thing["unique_id"]: place(thing, "view", root) for thing in viewed}
+    for thing in (manifest.get("sources") or {}).values():
+        source = graph.sources[thing["unique_id"]]
+        if source.view or source.static:
+            places[source.id] = place(thing, "static" if source.static else "view", root)
     warnings.extend(graph_warnings(graph, places))
     meta: dict[str, Any] = {"dbt": metadata.get("dbt_version")}
     if time_dependent(root, (str(thing.get("raw_code") or "") for thing in _nodes(manifest))):
