@@ -219,12 +219,6 @@ class Look:
         """Whether the source is not there before its first landing."""
         return self.graph.sources[source].empty and not self.world.source(source).version
 
-    def unreadable(self, name: str) -> bool:
-        """Whether a test cannot look at `name`: it is not there, or what is there was not built as it should be."""
-        if name in self.graph.sources:
-            return self.unloaded(name)
-        return self.graph.nodes[name].built and self.missing(name)
-
     def failing(self, name: str, before: str) -> bool:
         """Whether a test of severity error failed on the source or ephemeral model `name` and will not run again
         before the node `before` is built; a forced job takes its own results.
@@ -247,10 +241,15 @@ class Look:
         return known
 
     def _is_missing(self, name: str) -> bool:
+        state = self.state(name)
+        return state.baseline is None or state.failure is not None or self.unready(name)
+
+    def unready(self, name: str) -> bool:
+        """Whether a node that was built cannot be read as it stands: dropped, waiting for what it is itself to be built
+        from, or a view on what is not there.
+        """
         state, decision = self.state(name), self.decisions.get(name)
-        if state.baseline is None or state.failure is not None or state.dropped or name in self.fallen:
-            return True
-        if decision is not None and decision.action is Action.blocked:
+        if state.dropped or name in self.fallen or (decision and decision.reason is Reason.upstream_not_ready):
             return True
         return self.graph.is_transparent(name) and (state.doubtful or bool(self.lacking(name)))
 

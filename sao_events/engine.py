@@ -15,7 +15,7 @@ from sao_events.cutoff import hashing
 from sao_events.decide import Decision, Look, Reason
 from sao_events.events import Event, Observed, Recorded
 from sao_events.evolve import evolve
-from sao_events.plan import attempt, drops, observe, plan
+from sao_events.plan import attempt, drops, observe, plan, unreadable
 from sao_events.policy import Settings
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 from sao_events.project import Project, project_from_bytes
@@ -393,4 +393,6 @@ class Engine:
         """
         graph, look = flight.graph, self._look(flight, run)
         tests = sorted(flight.open_tests & graph.tests.keys()) if not run.failed else []
-        return [name for name in tests if not any(map(look.unreadable, checks.looked_at(graph, graph.tests[name])))]
+        return [
+            name for name in tests if not any(unreadable(look, it) for it in checks.looked_at(graph, graph.tests[name]))
+        ]

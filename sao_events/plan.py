@@ -284,11 +284,22 @@ def is_due(look: Look, test: Test, fed: Set[str], claimed: Set[str], only: Colle
     anyway = checks.asked_anyway(test, look.settings, look.job)
     if not anyway and checks.stands(look.graph, look.world, test):
         return False
-    if any(look.unreadable(name) for name in seen):
+    if any(unreadable(look, name) for name in seen):
         return False
     if anyway and look.job is not None:
         return test.id not in look.job.tested
     return look.job is not None or checks.outdated(look.graph, look.world, test) or not fed.isdisjoint(test.reads)
+
+
+def unreadable(look: Look, name: str) -> bool:
+    """Whether a test cannot look at `name`: it is not there, or what is there was not built as it should be. Another
+    test that failed leaves the rows for it to look at.
+    """
+    if name in look.graph.sources:
+        return look.unloaded(name)
+    failure = look.state(name).failure
+    lost = look.unready if failure is not None and failure.test is not None else look.missing
+    return look.graph.nodes[name].built and lost(name)
 
 
 def _wanted(look: Look, test: Test, only: Collection[str] | None) -> bool:

@@ -16,7 +16,7 @@ from sao_events.decide import Action, Decision, Look
 from sao_events.graph import Graph
 from sao_events.lineage import Code
 from sao_events.nodes import Test
-from sao_events.plan import data_readers, decide_also, part
+from sao_events.plan import data_readers, decide_also, part, unreadable
 from sao_events.policy import Settings
 from sao_events.ports import NodeEnded, Piece
 from sao_events.state import Job, World
@@ -221,7 +221,7 @@ class _Turn:
             return  # left to the run that built what it looks at: its result may stand for this one
         job = look.job
         forced = job is not None and checks.asked_anyway(definition, look.settings, job) and test not in job.tested
-        if any(look.unreadable(name) for name in reads - taken):
+        if any(unreadable(look, name) for name in reads - taken):
             self.dropped_tests.add(test)
         elif forced or own or not checks.stands(self.graph, self.world, definition):
             self.taken_tests.append(test)

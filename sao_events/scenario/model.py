@@ -48,8 +48,11 @@ class Expected:
 
 @dataclass(slots=True)
 class Text:
-    """What a node's text is now: how often it changed in meaning, and the columns that were added."""
+    """What a node's text is now: the changes of meaning since the project was loaded, and the columns that were added.
+    Each change is like none before; `made` counts those that were taken back too.
+    """
 
+    made: int = 0
     edits: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
 
@@ -80,11 +83,12 @@ class Scenario:
         """Change the text of a node as the scenario format defines it."""
         text = self.texts.setdefault(name, Text())
         if change == "revert":
-            self.texts[name] = replace(self.loaded.get(name, Text()))
+            self.texts[name] = replace(self.loaded.get(name, Text()), made=text.made)
         elif change == "add_column":
             text.added = (*text.added, column or "")
         elif change not in ("cosmetic", "volatile"):
-            text.edits = (*text.edits, f"{change}{len(text.edits)}")
+            text.edits = (*text.edits, f"{change}{text.made}")
+            text.made += 1
 
     def load(self) -> None:
         """The project becomes known: `revert` goes back to the texts as they are now."""
@@ -130,12 +134,20 @@ class Scenario:
         among(uses, reads, f"{name} does not read", self.place, uses.line)
         named = {up: uses.words(self.place, up) for up in uses}
         star = frozenset(reads) if block.truth(self.place, "select_star") else frozenset[str]()
-        columns = (*block.words(self.place, "columns"), *text.added)
+        passed = self._passed(name)
+        columns = (*(it for it in block.words(self.place, "columns") if it not in passed), *text.added)
         policy, found = self.policy(name, self.configs.get(name, block.block(self.place, "config")))
         warnings.extend(found)
         own = Code(digest(name, *text.edits), tuple((column, "1") for column in columns))
         cutoff = block.truth(self.place, "early_cutoff")
         return Node(name, name, str(block["kind"]), reads, own, policy, Reading(named, star), cutoff)
+
+    def _passed(self, name: str) -> set[str]:
+        """The columns of which `select *` of the node is known to pass them on: its own list may name them again."""
+        block = self.nodes[name]
+        over = block.words(self.place, "reads") if block.truth(self.place, "select_star") else ()
+        nodes = [up for up in over if up in self.nodes]
+        return {it for up in nodes for it in (*self.nodes[up].words(self.place, "columns"), *self._passed(up))}
 
 
 def seconds(block: Block, key: str, place: str, default: str = "0s") -> float:

@@ -57,8 +57,8 @@ def _scenario(block: Block, place: str) -> Scenario:
     sources, nodes = _nodes(block.blocks(place, "nodes"), place)
     known = Known(frozenset(source.id for source in sources), nodes)
     tests = [_test(name, test, place, known) for name, test in block.blocks(place, "tests").items()]
-    names = [test.id for test in tests]
-    expected = read_expected(block.block(place, "expect"), start, place, nodes, names)
+    severities = {test.id: test.severity for test in tests}
+    expected = read_expected(block.block(place, "expect"), start, place, nodes, list(severities))
     scenario = Scenario(
         block.text(place, "scenario"),
         block.text(place, "why"),
@@ -68,7 +68,7 @@ def _scenario(block: Block, place: str) -> Scenario:
         sources,
         nodes,
         tests,
-        read_happenings(block, start, expected.until, place, known, names),
+        read_happenings(block, start, expected.until, place, known, severities),
         expected,
         place,
         block.line,

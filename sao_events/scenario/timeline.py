@@ -34,10 +34,10 @@ class Known:
 
 
 def read_happenings(
-    scenario: Block, start: float, until: float, place: str, known: Known, tests: list[str]
+    scenario: Block, start: float, until: float, place: str, known: Known, tests: Mapping[str, str]
 ) -> list[Happening]:
-    """The entries in the order of the file; where none loads the project, that is the first. Raises ConfigError naming
-    `place` and line, for an event after `until` too.
+    """The entries in the order of the file; where none loads the project, that is the first. `tests` are the tests with
+    their severities. Raises ConfigError naming `place` and line, for an event after `until` too.
     """
     found = []
     for block in scenario.mappings_of(place, "events"):
@@ -53,7 +53,7 @@ def read_happenings(
     return found
 
 
-def _happening(block: Block, start: float, place: str, known: Known, tests: list[str]) -> Happening:
+def _happening(block: Block, start: float, place: str, known: Known, tests: Mapping[str, str]) -> Happening:
     kinds = [kind for kind in EVENT_KEYS if kind in block]
     if len(kinds) != 1:
         block.expect(place, ("at", *EVENT_KEYS), needs=("at",))
@@ -68,6 +68,9 @@ def _happening(block: Block, start: float, place: str, known: Known, tests: list
         subject = block.text(place, kind)
         _check_subject(kind, subject, place, block.line_of(kind), known, tests)
     values |= _READERS[kind](block, place) if kind in _READERS else {}
+    if kind == "fail_test":
+        own = "severity" not in block
+        values["severity"] = tests[subject] if own else block.choice(place, "severity", ("error", "warn"))
     if "times" in EVENT_KEYS[kind]:
         values["times"] = block.number(place, "times", 1, least=1)
     if "loaded_at" in values:
@@ -101,11 +104,7 @@ def _landing(block: Block, place: str) -> Mapping[str, Any]:
     return found
 
 
-def _failing(block: Block, place: str) -> Mapping[str, Any]:
-    return {"severity": block.choice(place, "severity", ("error", "warn"))}
-
-
-_READERS = {"edit": _edit, "policy": _policy, "land": _landing, "fail_test": _failing}
+_READERS = {"edit": _edit, "policy": _policy, "land": _landing}
 
 
 def _names(block: Block, key: str, place: str, known: Known) -> tuple[str, ...]:
@@ -118,7 +117,7 @@ def _names(block: Block, key: str, place: str, known: Known) -> tuple[str, ...]:
     return names
 
 
-def _check_subject(kind: str, subject: str, place: str, line: int, known: Known, tests: list[str]) -> None:
+def _check_subject(kind: str, subject: str, place: str, line: int, known: Known, tests: Mapping[str, str]) -> None:
     right: frozenset[str] | None = None
     if kind in ("edit", "policy", "fail", "drop", "same_output"):
         right = frozenset(known.nodes)
