@@ -21,7 +21,7 @@ from sao_events.policy import Settings
 from sao_events.state import NodeState, World
 
 # What a graph works out when it is first asked, and the first event would wait for.
-OF_EVENTS = ("readers", "looks_at", "falling", "tests_of", "order_to_deadlines")
+OF_EVENTS = ("readers", "looks_at", "falling", "tests_of", "order_to_deadlines", "own_codes", "readings")
 EARLY = 1.0  # seconds: an instant that was computed and one that is compared with it may differ in their last digits
 
 
