@@ -503,6 +503,66 @@ def test_a_source_that_is_a_view_is_warned_of_unless_it_says_when_it_was_loaded(
     assert read_project(manifest(source("s", **told, loaded_at_field="at")), root=tmp_path).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("code", "timed"),
+    [
+        ("{{ config(freshness=every()) }} select 1 as id", True),
+        ("{{ config(alias='every') }} select {{ hour() }} as id", False),
+        ("{{ configured() }} select 1 as id", False),
+    ],
+)
+def test_a_macro_that_asks_a_clock_for_a_policy_is_looked_into(code: str, timed: bool) -> None:
+    hour = macro("hour", "{{ return(run_started_at.hour) }}")
+    every = macro("every", "{{ return({'build_after': {'count': hour(), 'period': 'hour'}}) }}")
+    configured = macro("configured", "{{ config(materialized='table') }}")
+    found = read_project(manifest(model("m", code), hour, every, configured))
+    assert bool(found.meta.get("timed")) is timed
+
+
+def test_a_macro_that_configures_by_a_clock_is_found() -> None:
+    configured = macro("configured", "{{ config(freshness={'build_after': {'count': run_started_at.hour}}) }}")
+    assert read_project(manifest(model("m", "{{ configured() }}"), configured)).meta["timed"]
+
+
+ASTRAY = """
+    models: [{name: other, freshness: {}},
+      {name: m, freshness: {build_after: {count: 1, period: hour}},
+        lag_tolerance: 1h, config: {freshness: {build_after: {count: 0,
+          period: hour}}, meta: {sao: {lasy: true}}}}]
+    """
+
+
+def test_what_stands_outside_of_config_is_warned_of_and_yaml_of_any_form_has_lines(tmp_path: Path) -> None:
+    write_project(tmp_path, {"models/p.yml": ASTRAY})
+    config = {"freshness": {"build_after": {"count": 0, "period": "hour"}}, "meta": {"sao": {"lasy": True}}}
+    body = manifest(model("m", config=config, patch_path="shop://models/p.yml"))
+    unknown, none, freshness, tolerance = read_project(body, root=tmp_path).warnings
+    assert freshness == (
+        "m: freshness stands outside of config, where dbt drops it; move it into config (models/p.yml:2)"
+    )
+    assert tolerance.startswith("m: lag_tolerance stands outside of config")
+    assert tolerance.endswith("(models/p.yml:3)")
+    assert none.startswith("m: freshness.build_after.count is 0")
+    assert none.endswith("(models/p.yml:3)")
+    assert unknown.endswith("(models/p.yml:4)")
+
+
+def test_what_a_table_takes_from_its_source_has_the_line_there(tmp_path: Path) -> None:
+    text = "sources:\n  - name: raw\n    config: {meta: {sao: {lasy: 1}}}\n    tables: [{name: s}, {name: t}]\n"
+    write_project(tmp_path, {"models/s.yml": text})
+    told = {"meta": {"sao": {"lasy": 1}}, "original_file_path": "models/s.yml"}
+    (warning,) = read_project(manifest(source("s", **told)), root=tmp_path).warnings
+    assert warning.endswith("(models/s.yml:3)")
+
+
+@pytest.mark.parametrize("text", ["models: [{name: m", "- name: m", "models: {name: m}", "models: [m, [m]]", ""])
+def test_yaml_that_is_not_as_expected_has_no_lines(tmp_path: Path, text: str) -> None:
+    write_project(tmp_path, {"models/p.yml": text})
+    body = manifest(model("m", config={"meta": {"sao": {"lasy": True}}}, patch_path="shop://models/p.yml"))
+    (warning,) = read_project(body, root=tmp_path).warnings
+    assert warning.endswith("(models/p.yml)")
+
+
 def test_a_static_source_that_should_be_looked_at_is_warned_of(tmp_path: Path) -> None:
     sao = "{static: true, probe: 5m}"
     text = f"sources:\n  - name: raw\n    tables:\n      - name: s\n        config: {{meta: {{sao: {sao}}}}}\n"

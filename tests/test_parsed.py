@@ -124,6 +124,13 @@ NOW = "(modules.datetime.datetime.now().timestamp() * 1000) | int"
         ("# {{ 1 }} modules.datetime {{ 2 }}", "select 1", False),
         ("", "{{ config(freshness={'build_after': {'count': run_started_at.hour}}) }} select 1", True),
         ("", "{{ config(materialized='table') }} select '{{ run_started_at }}' as at", False),
+        ("", "{{ config(meta={'a': {'b': 1}}, freshness=every()) }}", True),
+        ("", "{{ config(freshness=shop.every('1 (hour)')) }}", True),
+        ("", "{{ config(materialized='table') }} select {{ every() }}", False),
+        ("", "{{ config(every='day', tags=['every']) }}", False),
+        ("", "{% set a = b %}{% set b = {'count': run_started_at.hour} %}{{ config(freshness=a) }}", True),
+        ("", "{% set a %}{{ every() }}{% endset %}{{ config(freshness=fromyaml(a)) }}", True),
+        ("", "{% set a = run_started_at %}{{ config(alias=b, a=1) }} select '{{ a }}' as at", False),
     ],
 )
 def test_where_a_clock_is_asked_when_a_project_is_parsed(tmp_path: Path, yaml: str, code: str, timed: bool) -> None:
@@ -131,7 +138,8 @@ def test_where_a_clock_is_asked_when_a_project_is_parsed(tmp_path: Path, yaml: s
     (tmp_path / "models" / "p.yml").write_text(yaml)
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "made.yml").write_text("{{ run_started_at }}")
-    assert time_dependent(tmp_path, [code]) is timed
+    every = "{% macro every() %}{{ return(modules.datetime.datetime.now().hour) }}{% endmacro %}"
+    assert time_dependent(tmp_path, [code], lambda words: [every] if "every" in words else []) is timed
 
 
 def test_in_another_hour_nothing_is_kept_where_a_clock_was_asked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sao_events.dbt.placed import beside_config, place
 from sao_events.errors import PolicyError
-from sao_events.policy import READ, Policy, read_policy
+from sao_events.policy import READ, Policy, key_named, read_policy
 from sao_events.probes import interval
 
 NODE_KEYS = ("lazy", "early_cutoff", *READ["meta.sao"])
@@ -34,9 +35,13 @@ def policy_of(
     try:
         policy, warnings = read_policy(config, node=node["name"], default=default)
     except PolicyError as error:
-        raise PolicyError(f"{error.message} ({place(node, _key(error.message), root)})", hint=error.hint) from None
-    told = [f"{warning} ({place(node, _key(warning), root)})" for warning in warnings]
-    return policy, told + [f"{warning} ({place(node, key, root)})" for key, warning in _astray(node)]
+        raise PolicyError(f"{error.message} ({place(node, key_named(error.message), root)})", hint=error.hint) from None
+    told = [f"{warning} ({place(node, key_named(warning), root)})" for warning in warnings]
+    told += [f"{warning} ({place(node, key, root)})" for key, warning in _astray(node)]
+    return policy, told + [
+        f"{node['name']}: {key} stands outside of config, where dbt drops it; move it into config ({where})"
+        for key, where in beside_config(node, (*ASTRAY, "freshness", "state"), root)
+    ]
 
 
 def _astray(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -50,16 +55,10 @@ def _astray(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "freshness", f"{node['name']}: freshness: {written} is no mapping, and dbt leaves it out; {wanted}"
 
 
-def _key(said: str) -> str:
-    """The key that is the first which a message about a policy names."""
-    found = re.search(r": (?:meta\.(sao)|(state)\b)", said)
-    return found[found.lastindex or 0] if found else "freshness"
-
-
 def quorum_key(node: Mapping[str, Any]) -> str:
     """The key under which a node that has a policy asks for its quorum."""
     state = (node.get("config") or {}).get("state") or {}
-    return "require_fresh_data_from" if state.get("require_fresh_data_from") else "updates_on"
+    return "state.require_fresh_data_from" if state.get("require_fresh_data_from") else "freshness.updates_on"
 
 
 def declared(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,18 +116,20 @@ def sao_keys(thing: Mapping[str, Any], keys: tuple[str, ...], root: Path | None)
         return {}, []
     name = label(thing)
     if not isinstance(block, Mapping):
-        raise PolicyError(f"{name}: meta.sao must be a mapping, not {block!r} ({place(thing, 'sao', root)})")
+        raise PolicyError(f"{name}: meta.sao must be a mapping, not {block!r} ({place(thing, 'meta.sao', root)})")
     found, warnings = dict[str, Any](), list[str]()
     for key, value in block.items():
         if key not in keys:
             near = difflib.get_close_matches(str(key), keys, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
-            warnings.append(f"{name}: meta.sao has the unknown key {key}; {hint} ({place(thing, str(key), root)})")
+            warnings.append(
+                f"{name}: meta.sao has the unknown key {key}; {hint} ({place(thing, f'meta.sao.{key}', root)})"
+            )
         elif key in FLAGS and not (isinstance(value, bool) or (value and value == FLAGS[key])):
-            where, more = place(thing, str(key), root), f", {FLAGS[key]}" if FLAGS[key] else ""
+            where, more = place(thing, f"meta.sao.{key}", root), f", {FLAGS[key]}" if FLAGS[key] else ""
             raise PolicyError(f"{name}: meta.sao.{key} must be true{more} or false, not {value!r} ({where})")
         elif key == "files" and not (isinstance(value, str) and value.strip() and value.isprintable()):
-            where = place(thing, "files", root)
+            where = place(thing, "meta.sao.files", root)
             raise PolicyError(f"{name}: meta.sao.files must be one path or pattern, not {value!r} ({where})")
         elif key == "probe" and not isinstance(value, bool):
             found[key] = _interval(thing, value, root)
@@ -141,7 +142,7 @@ def _interval(thing: Mapping[str, Any], value: Any, root: Path | None) -> str:
     try:
         interval(value)
     except PolicyError as error:
-        where = place(thing, "probe", root)
+        where = place(thing, "meta.sao.probe", root)
         raise PolicyError(f"{label(thing)}: meta.sao.{error.message} ({where})", hint=error.hint) from None
     return str(value)
 
@@ -149,33 +150,3 @@ def _interval(thing: Mapping[str, Any], value: Any, root: Path | None) -> str:
 def label(thing: Mapping[str, Any]) -> str:
     """The name that people use: a source with the name of its group."""
     return f"{thing['source_name']}.{thing['name']}" if "source_name" in thing else str(thing["name"])
-
-
-def place(thing: Mapping[str, Any], key: str, root: Path | None) -> str:
-    """`file:line` where `key` is set for the node or source, as near as a look at its files can tell."""
-    properties = str(thing.get("patch_path") or "").partition("://")[2]
-    file = str(thing.get("original_file_path") or "")
-    for name in dict.fromkeys((properties, file) if properties else (file,)):
-        if root and (line := _line(root / name, str(thing["name"]), key)):
-            return f"{name}:{line}"
-    return properties or file
-
-
-def _line(path: Path, name: str, key: str) -> int | None:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    start, end = 0, len(lines)
-    if path.suffix in {".yml", ".yaml"}:
-        named = re.compile(rf"\s*-?\s*\{{?\s*name:\s*['\"]?{re.escape(name)}['\"]?\s*(?:[,}}#]|$)")
-        start = next((row for row, line in enumerate(lines) if named.match(line)), end)
-        end = next((row for row in range(start + 1, end) if _ends(lines[start], lines[row])), end)
-    return next((row + 1 for row in range(start, end) if re.search(rf"\b{re.escape(key)}\b", lines[row])), None)
-
-
-def _ends(name: str, line: str) -> bool:
-    """Whether the entry of a list with the line `name` in it is over at `line`."""
-    within = re.match(r"\s*-?", name)
-    text = line.lstrip()
-    return bool(text) and not text.startswith("#") and len(line) - len(text) < len(within[0] if within else "")

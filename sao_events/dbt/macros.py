@@ -43,7 +43,7 @@ class Macros:
         known = {_bare(macro["name"]) for macro in macros.values() if macro["package_name"] in internal}
         self.texts: dict[str, Text] = {}
         self._names: dict[str, list[str]] = {}
-        self._sources: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
         self._given: dict[str, list[str]] = {}
         overrides = list[str]()
         for key, macro in sorted(macros.items()):
@@ -51,7 +51,7 @@ class Macros:
                 continue
             name = macro["name"]
             self.texts[key] = read(macro["macro_sql"], dialect=adapter, exact=True)
-            self._sources[key] = macro["macro_sql"]
+            self.sources[key] = macro["macro_sql"]
             self._given[key] = (macro.get("depends_on") or {}).get("macros") or []
             for known_as in {name, _bare(name)}:
                 self._names.setdefault(known_as, []).append(key)
@@ -69,11 +69,17 @@ class Macros:
         if start not in self._cache:
             found = sorted(self._closure(start))
             identity = digest(*(part for key in found for part in (key, self.texts[key].canonical))) if found else ""
-            listing = "\n\n".join(self._sources[key].strip() for key in found)
+            listing = "\n\n".join(self.sources[key].strip() for key in found)
             self._cache[start] = Reach(identity, tuple(self.texts[key] for key in found), listing)
         return self._cache[start]
 
-    def _closure(self, start: frozenset[str]) -> set[str]:
+    def called(self, words: Iterable[str]) -> list[str]:
+        """The sources of the macros that `words` may name, and of all that these call."""
+        return [
+            self.sources[key] for key in self._closure({key for word in words for key in self._names.get(word, ())})
+        ]
+
+    def _closure(self, start: Iterable[str]) -> set[str]:
         found, stack = set[str](), list(start)
         while stack:
             key = stack.pop()

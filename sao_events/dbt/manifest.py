@@ -7,13 +7,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from sao_events.dbt.asserted import Asserted
-from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, place, policy_of, quorum_key, sao_keys
+from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, policy_of, quorum_key, sao_keys
 from sao_events.dbt.identity import Made, Surroundings, of_node, of_test
 from sao_events.dbt.macros import Macros
+from sao_events.dbt.placed import place
 from sao_events.dbt.timed import time_dependent
 from sao_events.errors import DbtError
 from sao_events.graph import Graph
@@ -88,10 +90,11 @@ def read_project(
     for thing in (manifest.get("sources") or {}).values():
         source = graph.sources[thing["unique_id"]]
         if source.view or source.static:
-            places[source.id] = place(thing, "static" if source.static else "view", root)
+            places[source.id] = place(thing, f"meta.sao.{'static' if source.static else 'view'}", root)
     warnings.extend(graph_warnings(graph, places))
     meta: dict[str, Any] = {"dbt": metadata.get("dbt_version")}
-    if time_dependent(root, (str(thing.get("raw_code") or "") for thing in _nodes(manifest))):
+    codes = (str(thing.get("raw_code") or "") for thing in _nodes(manifest))
+    if time_dependent(root, chain(codes, macros.sources.values()), macros.called):
         meta["timed"] = True
     inputs = {name: of.inputs for name, of in (made | of_tests).items()}
     texts = {name: text for of in made.values() for name, text in of.texts.items()}
