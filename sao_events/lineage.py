@@ -7,6 +7,7 @@ sections 2 and 4).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from hashlib import blake2b
@@ -83,8 +84,9 @@ class Reading:
                 base.append(self.sees(name, code))
         columns = [(column, self._fed(column, identity, upstreams)) for column, identity in own.columns]
         columns += passed
-        if len({column for column, _ in columns}) < len(columns):  # nobody knows which of two is read
-            base += [part for column in columns for part in column]
+        twice = tuple(name for name, count in Counter(name for name, _ in columns).items() if count > 1)
+        if twice:  # nobody knows which of two is read, and the warehouse may call the second `name_1`
+            base += [part for column in columns if column[0].startswith(twice) for part in column]
         return Code(digest(*base), tuple(columns))
 
     def _fed(self, column: str, identity: str, upstreams: Mapping[str, Code]) -> str:
