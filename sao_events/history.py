@@ -17,6 +17,7 @@ from sao_events.explain import Names, describe, explain
 from sao_events.graph import Graph
 from sao_events.state import World
 from sao_events.stored import event_to_json
+from sao_events.windows import LATEST
 
 _INSTANTS = frozenset({"loaded_at", "due", "clock", "failed_at"})
 _RESULTS = ("NodeBuilt", "NodeFailed", "BuildInterrupted")
@@ -42,7 +43,8 @@ def iso(at: float | None) -> str | None:
     """An instant as `2026-01-05T08:00:00.000Z`; None stays None."""
     if at is None:
         return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    moment = datetime.fromtimestamp(min(at, LATEST), UTC)  # a window of as good as never ends after all calendars
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def plain(value: Any, key: str = "") -> Any:

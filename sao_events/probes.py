@@ -20,7 +20,7 @@ from sao_events.lineage import digest
 from sao_events.nodes import Source
 from sao_events.project import Project
 from sao_events.state import Probed, World
-from sao_events.windows import parse_duration
+from sao_events.windows import LATEST, parse_duration
 
 # Seconds. Where statements cost money the interval is long; PostgreSQL tells of a change up to 10 s late.
 OFTEN, SELDOM, LATE = 60.0, 600.0, 11.0
@@ -189,7 +189,7 @@ def doubted(probe: Probe, seen: Seen, now: float) -> Seen:
     """`seen` with an error where its `loaded_at` cannot be true: what is loaded until then would not advance it."""
     if not probe.by.startswith("loaded_at") or not is_ahead(seen.loaded_at, now):
         return seen
-    says = datetime.fromtimestamp(seen.loaded_at or 0.0, UTC).isoformat(timespec="seconds")
+    says = datetime.fromtimestamp(min(seen.loaded_at or 0.0, LATEST), UTC).isoformat(timespec="seconds")
     wrong = f"its loaded_at says {says}, which is still to come: loads until then cannot be told by it"
     return replace(seen, error=f"{wrong}; correct that row or leave it out with a filter, or check the time zone")
 

@@ -13,13 +13,14 @@ from sao_events import events as e
 from sao_events.decide import Decision
 from sao_events.engine import Engine
 from sao_events.errors import SaoError
-from sao_events.evidence import is_ahead
 from sao_events.plan import decide
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.project import Project, project_digest, project_to_bytes
-from sao_events.report import RESTLESS
-from sao_events.scenario import Happening, Scenario
+from sao_events.scenario import Happening, Scenario, offset
+from sao_events.scenario.doubts import doubts, in_vain
 from sao_events.store.memory import MemoryStore
+
+MOST = 100_000  # builds of one scenario
 
 
 class VirtualClock:
@@ -49,6 +50,7 @@ class VirtualBuilder:
     fails: Counter[str] = field(default_factory=Counter)
     same: Counter[str] = field(default_factory=Counter)
     test_fails: dict[str, list[str]] = field(default_factory=dict)
+    most: int = MOST
     _due: list[tuple[float, int, Report]] = field(default_factory=list)
     _number: int = 0
 
@@ -63,6 +65,12 @@ class VirtualBuilder:
     def start(self, piece: Piece, project: Project) -> None:
         """Begin with one node or one test."""
         now = self.clock.now()
+        self.most -= len(piece.nodes)
+        if self.most < 0:
+            raise SaoError(
+                f"{self.scenario.name}: more than {MOST} builds by {offset(now - self.scenario.start)}",
+                hint="let until be earlier, windows, max_staleness and backoff longer, or attempts fewer",
+            )
         for node in piece.nodes:
             self._report(now, NodeBegan(piece.id, node))
             ends = now + self.scenario.duration(node)
@@ -130,7 +138,7 @@ class Simulation:
         self.loaded = False
         self.project = scenario.project()
         self.happenings = sorted(scenario.happenings, key=lambda happening: happening.at)
-        self.warnings: dict[str, None] = dict.fromkeys((*backwards(scenario), *unexpected(scenario)))
+        self.warnings: dict[str, None] = dict.fromkeys(doubts(scenario))
 
     def run(self) -> Timeline:
         """Everything up to and including the instant `until`. Raises SaoError where the loop does not come to rest."""
@@ -238,7 +246,7 @@ class Simulation:
             elif isinstance(event, e.JobFinished):
                 for test in event.reused_tests:
                     counts[test]["reused"] += 1
-        timeline.warnings = tuple(self.warnings)
+        timeline.warnings = (*self.warnings, *in_vain(self.scenario, timeline.log))
         position = self.project.graph.position
         timeline.builds.sort(key=lambda build: (build[0], position[build[1]]))
         timeline.differences = self._differences(timeline)
@@ -283,46 +291,6 @@ class Simulation:
 
     def _offset(self, at: float) -> str:
         return offset(at - self.scenario.start)
-
-
-def backwards(scenario: Scenario) -> list[str]:
-    """A warning for each event of a scenario that stands after a later one."""
-    found, latest = [], scenario.start
-    for happening in scenario.happenings:
-        if happening.at < latest:
-            at, after = offset(happening.at - scenario.start), offset(latest - scenario.start)
-            found.append(
-                f"{scenario.name}: `{happening.kind}: {happening.subject}` at {at} stands after {after}: time does not "
-                f"run backwards, events happen in the order of their times ({scenario.place}:{happening.line})"
-            )
-        latest = max(latest, happening.at)
-    return found
-
-
-def unexpected(scenario: Scenario) -> list[str]:
-    """A warning for each landing of a scenario that a service would not expect: its load time lies so far ahead that it
-    is refused, or its source is declared static.
-    """
-    static = {source.id for source in scenario.sources if source.static}
-    return [
-        f"{scenario.name}: {RESTLESS.format(happening.subject)} ({scenario.place}:{happening.line})"
-        for happening in scenario.happenings
-        if happening.kind == "land" and happening.subject in static
-    ] + [
-        f"{scenario.name}: `land: {happening.subject}` at {offset(happening.at - scenario.start)}: its loaded_at is "
-        f"still to come then; a service refuses that ({scenario.place}:{happening.line})"
-        for happening in scenario.happenings
-        if happening.kind == "land" and is_ahead(happening.values.get("loaded_at"), happening.at)
-    ]
-
-
-def offset(seconds: float) -> str:
-    """Seconds from the start as `+1d2h3m4s`, zero parts left out."""
-    rest, text = round(seconds), ""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, rest = divmod(rest, size)
-        text += f"{count}{unit}" if count else ""
-    return f"+{text or '0m'}"
 
 
 def _named(name: str, warnings: tuple[str, ...]) -> bool:

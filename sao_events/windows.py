@@ -19,6 +19,7 @@ from sao_events.errors import PolicyError
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY = 24 * 60
 HORIZON = 400
+LATEST = datetime(9999, 12, 30, tzinfo=UTC).timestamp()  # in all time zones
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")

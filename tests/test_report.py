@@ -316,6 +316,11 @@ def test_a_run_that_a_restart_left_behind_is_interrupted(story: Story) -> None:
     assert after["status"] == "success"
 
 
+def test_an_instant_after_all_calendars_is_shown_as_their_last() -> None:
+    assert report.iso(1e35) == "9999-12-30T00:00:00.000Z"
+    assert report.iso(None) is None
+
+
 def test_an_event_keeps_its_place_and_says_instants_in_iso() -> None:
     landed = Recorded(7, 0.0, TestFinished("r1", "t", "pass"), "k", "loader")
     assert report.event_object(landed) == {

@@ -8,8 +8,8 @@ import pytest
 
 from sao_events.errors import ConfigError, SaoError
 from sao_events.events import BuildStarted
-from sao_events.scenario import read_scenarios
-from sao_events.simulate import Simulation, Timeline, VirtualClock, offset
+from sao_events.scenario import offset, parse_scenarios, read_scenarios
+from sao_events.simulate import Simulation, Timeline, VirtualClock
 
 NODES = """nodes:
   raw.a: {kind: source}
@@ -92,6 +92,7 @@ def test_a_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, text: str
         ("adapter: postgress", "did you mean postgres?"),
         ("start: [1]", "start must be an instant"),
         ("nodes: [m]", "nodes must be a mapping"),
+        ("nodes: {raw.a: {kind: source}}", "there is no node in it"),
         ("nodes: {m: {kind: table, reads: [raw.b]}, raw.a: {kind: source}}", "did you mean raw.a?"),
         ("nodes: {m: {kind: table, build_duration: [1m]}}", "build_duration must be text, not a list"),
         ("nodes: {m: {kind: table, config: {meta: 7}}}", "meta.sao must be a mapping, not 7"),
@@ -208,7 +209,39 @@ def test_what_a_service_would_not_expect_is_named(tmp_path: Path) -> None:
     lines = ["s.yaml:6)", "s.yaml:7)", "s.yaml:7)"]
     assert [warning[-len(line) :] for warning, line in zip(timeline.warnings, lines, strict=True)] == lines
     assert once.replace(lines[0], "") == again.replace(lines[1], "")
-    assert "its loaded_at is still to come" in ahead
+    assert "has a loaded_at that is still to come" in ahead
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ("at: +1h, fail: m", "`fail: m` at +1h comes to nothing: m is not built after it"),
+        ("at: +1h, fail_test: t", "`fail_test: t` at +1h comes to nothing: t is not run after it"),
+        ("at: +0m, same_output: m", "`same_output: m` at +0m counts for nothing: m has no early_cutoff: true"),
+    ],
+)
+def test_what_comes_to_nothing_is_named(tmp_path: Path, event: str, says: str) -> None:
+    text = f"scenario: s\n{NODES}tests: {{t: {{on: [m]}}}}\nevents:\n  - {{{event}}}\n"
+    [warning] = run(tmp_path / "s.yaml", f"{text}expect: {{until: +1h}}\n").warnings
+    assert warning == f"s: {says} ({tmp_path}/s.yaml:7)"
+    assert run(tmp_path / "s.yaml", text.replace(event, "at: +0m, fail: m") + "expect: {until: +1h}\n").warnings == ()
+
+
+def test_a_scenario_without_an_end_is_given_up(tmp_path: Path) -> None:
+    nodes = NODES.replace("reads: [raw.a]", "reads: [raw.a], config: {meta: {sao: {max_staleness: 1s}}}")
+    [scenario] = parse_scenarios(f"scenario: s\n{nodes}expect: {{until: +4w}}\n", "s.yaml")
+    simulation = Simulation(scenario)
+    simulation.builder.most = 20
+    with pytest.raises(SaoError, match=r"s: more than 100000 builds by \+20s") as caught:
+        simulation.run()
+    assert "max_staleness" in str(caught.value.hint)
+
+
+def test_what_is_never_built_neither_fails_nor_vanishes(tmp_path: Path) -> None:
+    for event in ("fail", "drop", "same_output"):
+        text = f"scenario: s\nnodes:\n  e: {{kind: ephemeral}}\nevents:\n  - {{at: +1h, {event}: e}}\n{UNTIL}"
+        with pytest.raises(ConfigError, match=rf"s\.yaml:5: {event}: e is ephemeral: it is never built"):
+            run(tmp_path / "s.yaml", text)
 
 
 def test_failures_of_several_events_add_up(tmp_path: Path) -> None:

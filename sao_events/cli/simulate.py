@@ -11,8 +11,8 @@ from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import counted
 from sao_events.errors import UsageError
 from sao_events.history import event_object, iso
-from sao_events.scenario import Scenario, read_scenarios
-from sao_events.simulate import Simulation, Timeline, offset
+from sao_events.scenario import Scenario, offset, read_scenarios
+from sao_events.simulate import Simulation, Timeline
 
 EXAMPLES = """  sao-events simulate policy.yaml                 does my policy do what I think it does?
   sao-events simulate scenarios/*.yaml            all of them; exit code 0 only if nothing differs

@@ -5,7 +5,7 @@ One YAML document is one scenario; keys and names are text as written, errors na
 
 from __future__ import annotations
 
-from sao_events.scenario.model import Happening, Scenario
+from sao_events.scenario.model import Happening, Scenario, offset
 from sao_events.scenario.reader import parse_scenarios, read_scenarios
 
-__all__ = ["Happening", "Scenario", "parse_scenarios", "read_scenarios"]
+__all__ = ["Happening", "Scenario", "offset", "parse_scenarios", "read_scenarios"]

@@ -167,3 +167,12 @@ def instant(value: object, start: float, place: str, line: int) -> float:
         return start + parse_duration(value[1:])
     except ValueError as error:
         raise ConfigError(f"{place}:{line}: {error}") from None
+
+
+def offset(seconds: float) -> str:
+    """Seconds from the start as `+1d2h3m4s`, zero parts left out."""
+    rest, text = round(seconds), ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        text += f"{count}{unit}" if count else ""
+    return f"+{text or '0m'}"

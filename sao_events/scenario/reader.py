@@ -55,6 +55,8 @@ def _scenario(block: Block, place: str) -> Scenario:
     start = _start(block, place)
     settings, duration = _settings(block.block(place, "settings"), place)
     sources, nodes = _nodes(block.blocks(place, "nodes"), place)
+    if not nodes:
+        raise ConfigError(f"{place}:{block.line_of('nodes')}: nodes: there is no node in it that could be built")
     known = Known(frozenset(source.id for source in sources), nodes)
     tests = [_test(name, test, place, known) for name, test in block.blocks(place, "tests").items()]
     severities = {test.id: test.severity for test in tests}

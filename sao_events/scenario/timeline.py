@@ -129,3 +129,5 @@ def _check_subject(kind: str, subject: str, place: str, line: int, known: Known,
         right = frozenset({"project" if kind == "load" else "engine"})
     if right is not None:
         among([subject], right, f"{kind}: there is no", place, line)
+    if kind in ("fail", "drop", "same_output") and known.nodes[subject]["kind"] == "ephemeral":
+        raise ConfigError(f"{place}:{line}: {kind}: {subject} is ephemeral: it is never built, and has no relation")

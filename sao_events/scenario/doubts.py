@@ -1,0 +1,58 @@
+"""Warnings about what happens in a scenario: what may not be as its author thinks, told beside the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sao_events import events as e
+from sao_events.evidence import is_ahead
+from sao_events.report import RESTLESS
+from sao_events.scenario.model import Happening, Scenario, offset
+
+
+def doubts(scenario: Scenario) -> list[str]:
+    """What is doubtful whatever comes of it: events out of the order of their times, landings that a service would not
+    expect, content that counts for nothing.
+    """
+    return [*_backwards(scenario), *(text for each in scenario.happenings for text in _doubtful(scenario, each))]
+
+
+def in_vain(scenario: Scenario, log: Iterable[e.Recorded]) -> list[str]:
+    """A warning for each failure or equal content that could not come: nothing is built, or run, after it."""
+    last = dict[str, float]()
+    for recorded in log:
+        if isinstance(recorded.event, e.BuildStarted):
+            last[recorded.event.node] = recorded.at
+        elif isinstance(recorded.event, e.TestFinished):
+            last[recorded.event.test] = recorded.at
+    done = {"fail": "built", "same_output": "built", "fail_test": "run"}
+    return [
+        _told(scenario, each, f"comes to nothing: {each.subject} is not {done[each.kind]} after it")
+        for each in scenario.happenings
+        if each.kind in done and last.get(each.subject, each.at - 1) < each.at
+    ]
+
+
+def _backwards(scenario: Scenario) -> Iterator[str]:
+    latest = scenario.start
+    for each in scenario.happenings:
+        if each.at < latest:
+            after = offset(latest - scenario.start)
+            wrong = f"stands after {after}: time does not run backwards, events happen in the order of their times"
+            yield _told(scenario, each, wrong)
+        latest = max(latest, each.at)
+
+
+def _doubtful(scenario: Scenario, each: Happening) -> Iterator[str]:
+    if each.kind == "land":
+        if any(source.static for source in scenario.sources if source.id == each.subject):
+            yield f"{scenario.name}: {RESTLESS.format(each.subject)} ({scenario.place}:{each.line})"
+        if is_ahead(each.values.get("loaded_at"), each.at):
+            yield _told(scenario, each, "has a loaded_at that is still to come then; a service refuses that")
+    elif each.kind == "same_output" and not scenario.nodes[each.subject].truth(scenario.place, "early_cutoff"):
+        yield _told(scenario, each, f"counts for nothing: {each.subject} has no early_cutoff: true")
+
+
+def _told(scenario: Scenario, each: Happening, what: str) -> str:
+    at = offset(each.at - scenario.start)
+    return f"{scenario.name}: `{each.kind}: {each.subject}` at {at} {what} ({scenario.place}:{each.line})"
