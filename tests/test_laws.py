@@ -9,6 +9,7 @@
 | replay equals live | `test_the_log_is_the_truth`, `test_laws_live`, `test_state`, `test_standing` |
 | what is told again changes nothing | `test_a_load_told_again...`, `test_laws_live`, `test_state`, `store_contract` |
 | it comes to rest | `History.rest` in both |
+| `settle` delays what an event asks for, by no more, and nothing else | `test_a_decision_waits_until...` |
 | crashes at every append | `test_killed_at_any_append_it_comes_to_rest` |
 
 Every history is a scenario: what hypothesis prints can be saved as a file and run with `sao-events simulate`. The
@@ -17,6 +18,7 @@ quick profile is for every change; `SAO_NIGHTLY=1` takes twenty times as many.
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from dataclasses import replace
 
@@ -80,6 +82,35 @@ def test_killed_at_any_append_it_comes_to_rest(text: str, places: list[float], w
         sound(it)
         lawful(it.log(), it.graphs(), it.scenario.settings)
         assert not it.engine.world.jobs
+
+
+def settled(landings: list[int], settle: int, window: int) -> list[int]:
+    """The minutes of the builds of a table that lands ask for, by the words of the contract: each event asks for a
+    decision that much later, which sees all that is there by then; the end of a window is not delayed.
+    """
+    builds = [settle]
+    for decision in sorted(landing + settle for landing in landings):
+        if any(builds[-1] < landing <= decision for landing in landings):
+            builds.append(max(decision, builds[-1] + window))
+    return builds
+
+
+@quick(60)
+@given(st.lists(st.integers(0, 90), max_size=12), st.sampled_from((0, 1, 3, 20)), st.sampled_from((0, 1, 10, 60)))
+def test_a_decision_waits_until_an_event_has_settled_and_no_longer(
+    landings: list[int], settle: int, window: int
+) -> None:
+    config = {"freshness": {"build_after": {"count": window, "period": "minute"}}} if window else {}
+    document = {
+        "scenario": "settles",
+        "settings": {"settle": f"{settle}m"},
+        "nodes": {"raw": {"kind": "source"}, "m": {"kind": "table", "reads": ["raw"], "config": config}},
+        "events": [{"at": f"+{at}m", "land": "raw"} for at in landings],
+        "expect": {"until": "+1d"},
+    }
+    it = history(json.dumps(document))
+    builds = [(at - it.scenario.start) / 60 for at, _, _ in it.run().builds]
+    assert builds == settled(landings, settle, window)
 
 
 @quick(60)
