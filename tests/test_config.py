@@ -185,6 +185,8 @@ def test_another_target_is_another_environment(project: Path) -> None:
         ("http: {port: 99999}\n", ":1: http.port: a port is a number from 0 to 65535", ""),
         ("http: {body_limit: big}\n", ":1: body_limit: big is not a size", ""),
         ("sources: {raw.a: static}\n", ":1: sources.raw.a must be a mapping with static, view", ""),
+        ("sources: {raw.a: {static: true,\n  probe: 5m}}\n", ":2: probe: a source that is static", "never looked at"),
+        ("sources: {raw.a: {static: true, files: a.csv}}\n", ":1: files: a source that is static", "take one"),
         ("sources: {raw.a: {static: maybe}}\n", ":1: static must be true or false", ""),
         ("project: shop\n", ":1: project must be a mapping with dir", ""),
         ("project: {vars: [1]}\n", ":1: vars must be a mapping", ""),

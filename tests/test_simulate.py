@@ -173,6 +173,11 @@ def test_a_value_of_the_wrong_shape_is_refused_with_its_line(tmp_path: Path, lin
             8,
             "m: freshness.build_after.period must be one of",
         ),
+        (
+            "m:\n    kind: table\n    lazy: false\n    config:\n      lazy: true",
+            8,
+            "m: lazy stands beside config and in it",
+        ),
         ("m:\n    kind: table\n    lazy: 3\n    config: {}", 6, "lazy must be true or false"),
     ],
 )

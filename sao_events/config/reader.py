@@ -183,7 +183,11 @@ class Reader:
     def _source(self, block: Block) -> SourceConfig:
         block.expect(self.place, KEYS["sources.*"])
         static, view = self._flag(block, "static"), self._flag(block, "view")
-        return SourceConfig(static, view, self._probe(block), self._text(block, "files"))
+        probe, files = self._probe(block), self._text(block, "files")
+        for key, wish in (("probe", probe), ("files", files)):
+            if static and wish:
+                raise self._error(block, key, f"{key}: a source that is static is never looked at; take one out")
+        return SourceConfig(static, view, probe, files)
 
     def _probe(self, block: Block) -> bool | str | None:
         wish = plain(block.get("probe"))

@@ -119,6 +119,9 @@ class Scenario:
         """
         block = self.nodes[name]
         lazy = {"lazy": block.truth(self.place, "lazy")} if "lazy" in block else {}
+        if lazy and "lazy" in config:
+            where = f"{self.place}:{config.line_of('lazy')}"
+            raise ConfigError(f"{where}: {name}: lazy stands beside config and in it; take one of the two out")
         policy, warnings = policy_in(config, self.place, name, lazy, self.settings.default_config)
         unread = (
             f"{name}: config: {key} is not read here: a scenario knows policies alone, a node's kind, and edits "
