@@ -41,7 +41,7 @@ def histories(draw: st.DrawFn, calm: bool = False) -> str:
         "settings": draw(_settings(calm)),
         "nodes": nodes,
         "tests": tests,
-        "events": draw(_events([name for name in nodes if name.startswith("raw.")], models, list(tests), calm)),
+        "events": draw(_events(nodes, models, list(tests), calm)),
         "expect": {"until": "+8h"},
     }
     return json.dumps(document)
@@ -97,8 +97,10 @@ def _settings(draw: st.DrawFn, calm: bool) -> Document:
 
 
 @st.composite
-def _events(draw: st.DrawFn, sources: list[str], models: list[str], tests: list[str], calm: bool) -> list[Document]:
+def _events(draw: st.DrawFn, nodes: Document, models: list[str], tests: list[str], calm: bool) -> list[Document]:
     model, times = st.sampled_from(models), st.integers(1, 3)
+    sources = [name for name in nodes if name not in models]
+    built = [name for name in models if nodes[name]["kind"] != "ephemeral"]
     change = st.sampled_from(("sql", "sql", "cosmetic", "config", "add_column", "revert", "volatile"))
     load, loaded_at = st.sampled_from(("one", "two", None)), st.one_of(st.none(), MINUTES)
     landing = st.builds(_landing, st.sampled_from(sources), load, loaded_at)
@@ -107,7 +109,7 @@ def _events(draw: st.DrawFn, sources: list[str], models: list[str], tests: list[
         landing,
         st.builds(_edit, model, change),
         st.builds(lambda m, w: {"policy": m, "config": {"freshness": {"build_after": w}}}, model, _window()),
-        st.fixed_dictionaries({"drop": model}),
+        *[st.fixed_dictionaries({"drop": st.sampled_from(built)}) for _ in built[:1]],
         st.fixed_dictionaries(
             {"clear": st.one_of(st.just("all"), st.lists(model, min_size=1, max_size=2, unique=True))}
         ),
@@ -115,7 +117,7 @@ def _events(draw: st.DrawFn, sources: list[str], models: list[str], tests: list[
     if not calm:
         selection = {"select": st.lists(model, min_size=1, max_size=3, unique=True)}
         kinds += [
-            st.fixed_dictionaries({"fail": model, "times": times}),
+            *[st.fixed_dictionaries({"fail": st.sampled_from(built), "times": times}) for _ in built[:1]],
             st.fixed_dictionaries({"job": st.just("job"), "state_aware": st.booleans()}, optional=selection),
             st.just({"crash": "engine"}),
         ]
