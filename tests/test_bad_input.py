@@ -272,6 +272,7 @@ def test_a_missing_profile_and_a_missing_target(shop: Path) -> None:
         service.rest()
 
 
+@by_night
 @pytest.mark.dbt
 @pytest.mark.slow
 @real_dbt
@@ -340,6 +341,7 @@ sys.exit(code)
 """
 
 
+@by_night
 @pytest.mark.dbt
 @pytest.mark.slow
 @real_dbt
@@ -395,6 +397,7 @@ def test_a_warehouse_that_another_program_has_open(shop: Path) -> None:
     assert sao(shop, "run").returncode == 0
 
 
+@by_night
 @pytest.mark.dbt
 @pytest.mark.slow
 @real_dbt
@@ -468,6 +471,7 @@ def test_a_signal_ends_what_is_being_built_and_then_the_service(shop: Path, numb
         assert processes_in(shop) == []
 
 
+@by_night
 @pytest.mark.dbt
 @pytest.mark.slow
 @real_dbt

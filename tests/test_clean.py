@@ -23,7 +23,7 @@ from tests.processes import PATIENCE, command, processes_in, served, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
 psycopg2 = pytest.importorskip("psycopg2")
-pytestmark = [pytest.mark.dbt, pytest.mark.slow]
+pytestmark = [pytest.mark.dbt, pytest.mark.slow, pytest.mark.xdist_group("clean")]
 
 PROFILE = """
 tiny:

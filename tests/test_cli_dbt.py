@@ -17,6 +17,8 @@ import duckdb
 import httpx
 import pytest
 
+from tests.nightly import by_night
+
 pytestmark = [pytest.mark.dbt, pytest.mark.slow]
 
 FILES = {
@@ -166,6 +168,7 @@ def test_a_profile_that_is_missing_is_exit_code_3(shop: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@by_night
 def test_a_locked_file_is_exit_code_3_and_uses_up_no_retry(shop: Path) -> None:
     with duckdb.connect(str(shop / "shop.duckdb")):
         done = sao(shop, "run")
@@ -175,6 +178,7 @@ def test_a_locked_file_is_exit_code_3_and_uses_up_no_retry(shop: Path) -> None:
     assert answer(shop, "run")["status"] == "success"
 
 
+@by_night
 def test_a_service_without_a_project_does_not_keep_a_run_waiting(shop: Path) -> None:
     broken = (shop / "models" / "mart.sql").read_text()
     (shop / "models" / "mart.sql").write_text("select * from {{ ref('nobody') }}")

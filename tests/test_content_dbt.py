@@ -25,7 +25,7 @@ from tests.test_runners import Bench
 from tests.test_warehouse import PROFILE
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
-pytestmark = [pytest.mark.dbt, pytest.mark.slow]
+pytestmark = [pytest.mark.dbt, pytest.mark.slow, pytest.mark.xdist_group("content_dbt")]
 
 SOURCE = "select id, label from {{ source('raw', 'things') }}"
 FILES = {

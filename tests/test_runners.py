@@ -146,7 +146,7 @@ def ended(reports: list[Report]) -> PieceEnded:
     return last
 
 
-RUNNERS = ("subprocess", "warm")
+RUNNERS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("warm", "subprocess")]
 warm_is_enough = pytest.mark.warm_is_enough
 
 
@@ -289,6 +289,7 @@ def test_builds_nothing_but_what_is_asked(bench: Bench) -> None:
     ]
 
 
+@warm_is_enough
 def test_a_failure_skips_its_readers_and_spares_their_siblings(bench: Bench) -> None:
     reports = bench.run("base", "broken", "on_broken", "total")
     assert outcomes(reports) == {
@@ -359,6 +360,7 @@ def test_an_edit_is_built_after_it_was_read(own: Bench) -> None:
     assert own.query("select amount from total") == [(7,)]
 
 
+@warm_is_enough
 def test_what_was_decided_on_another_text_is_not_recorded_as_built(own: Bench) -> None:
     (own.root / "models" / "total.sql").write_text("{{ config(materialized='table') }} select 7 as amount")
     if own.builder.settings.runner == "warm":
@@ -369,6 +371,7 @@ def test_what_was_decided_on_another_text_is_not_recorded_as_built(own: Bench) -
     assert "after" in (ended(reports).message or "")
 
 
+@warm_is_enough
 def test_a_seed_that_changed_after_it_was_read_is_not_recorded_as_loaded(own: Bench) -> None:
     (own.root / "seeds" / "raw.csv").write_text("id,amount\n5,50\n6,60\n")
     reports = own.run("raw")
@@ -398,12 +401,14 @@ def test_close_ends_a_running_build(own: Bench) -> None:
     assert outcomes(own.seen) == {"slow interrupted", "interrupted"}
 
 
+@warm_is_enough
 def test_two_pieces_one_after_the_other_and_reports_of_both(bench: Bench) -> None:
     first, second = bench.run("raw"), bench.run("base")
     assert [outcomes(first), outcomes(second)] == [{"raw success", "done"}, {"base success", "done"}]
     assert bench.builder.reports() == []
 
 
+@warm_is_enough
 def test_a_locked_file_is_one_clear_error_and_heals(bench: Bench) -> None:
     code = "import sys, duckdb; c = duckdb.connect(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(bench.root / "warehouse.duckdb")]
@@ -492,6 +497,7 @@ def test_warnings_do_not_hide_the_error(own: Bench) -> None:
     assert "eprecat" not in caught.value.message
 
 
+@warm_is_enough
 def test_a_missing_profile_says_where_it_is_looked_for(settings: DbtSettings, tmp_path: Path) -> None:
     (settings.project_dir / "profiles.yml").unlink()
     builder = open_builder(replace(settings, profiles_dir=tmp_path))
@@ -672,6 +678,7 @@ if __name__ == "__main__":
 """
 
 
+@warm_is_enough
 @pytest.mark.skipif(sys.platform != "linux", reason="who inherits lost processes can be chosen on Linux only")
 def test_no_process_is_left_to_the_first_one_of_a_container(settings: DbtSettings) -> None:
     command = [sys.executable, "-c", FIRST_PROCESS, str(settings.project_dir), str(settings.state_dir), settings.runner]

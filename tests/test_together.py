@@ -13,6 +13,7 @@ import pytest
 from sao_events.dbt import DbtSettings, open_builder
 from sao_events.ports import TestEnded
 from tests.dbt_projects import write_project
+from tests.nightly import by_night
 from tests.test_runners import Bench
 from tests.testing_oracle import compare, random_project
 
@@ -124,6 +125,7 @@ def test_random_data_with_nulls_duplicates_and_orphans(benches: Any) -> None:
     assert len(found) > 40
 
 
+@by_night
 def test_reused_proven_and_together_tests_come_out_as_by_plain_dbt(tmp_path: Path) -> None:
     counts = Counter[str]()
     assert compare(104, tmp_path, counts) == []

@@ -18,6 +18,7 @@ import pytest
 from sao_events import events as e
 from sao_events.store import open_store
 from tests.dbt_projects import write_project
+from tests.nightly import by_night
 from tests.processes import command, configure, sao, traced, traced_model, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
@@ -84,6 +85,7 @@ def watching(folder: Path, *options: str) -> Iterator[Terminal]:
             terminal.stop()
 
 
+@by_night
 def test_a_day_of_editing_on_the_example_project(tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     shutil.copytree(EXAMPLE, shop, ignore=shutil.ignore_patterns("*.duckdb", ".sao", "target", "logs", "__pycache__"))

@@ -13,6 +13,7 @@ import pytest
 
 from tests import senders
 from tests.dbt_projects import write_project
+from tests.nightly import by_night
 from tests.processes import Served, configure, served, until
 from tests.repositories import bare_with_clone, commit, git
 from tests.senders import SIGNING, ZERO
@@ -98,6 +99,7 @@ def test_a_push_is_deployed_and_built_once_it_is_told(host: Host) -> None:
         assert len(service.events("CodePushed")) == 1
 
 
+@by_night
 def test_a_branch_that_goes_back_and_forth_is_followed_though_the_host_says_the_same_twice(host: Host) -> None:
     with served(host.folder) as service:
         deployed(service, host.first)
