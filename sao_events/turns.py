@@ -140,7 +140,8 @@ def next_turn(
     gone = run.nodes.difference(graph.nodes)
     tests = sorted(run.tests & graph.tests.keys(), key=graph.test_position.__getitem__)
     look = Look(graph, world, settings, now, run.job)
-    look.decisions = _decided(Look(graph, world, settings, now, run.job), run.nodes - gone, tests, planned)
+    owed = run.unfinished() & graph.nodes.keys()
+    look.decisions = _decided(Look(graph, world, settings, now, run.job), owed, tests, planned)
     turn = _Turn(run, graph, world, others, look.decisions, gated, hashed)
     for name in graph.sort(run.nodes - gone):
         turn.consider(name)
@@ -154,7 +155,9 @@ def next_turn(
 def _decided(
     look: Look, nodes: set[str], tests: Iterable[str], planned: Mapping[str, Decision] | None
 ) -> dict[str, Decision]:
-    """The decisions for the nodes of a run, and for what its tests look at among that these are built from."""
+    """The decisions for the nodes that a run still owes, what is being built counted as done as in its plan, and for
+    what its tests look at among that these are built from.
+    """
     graph = look.graph
     if planned is None:
         part(look, nodes)
