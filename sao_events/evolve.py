@@ -91,14 +91,14 @@ def _data_landed(world: World, recorded: Recorded, event: e.DataLanded) -> None:
     loaded_at = recorded.at if event.loaded_at is None else event.loaded_at
     landed = Landed(recorded.seq, loaded_at, event.load_id, event.rows, event.partial, event.counts)
     if event.partial and (event.together or not event.counts):
-        _hold(world, event.source, Held("partial", landed), recorded.at)
+        _hold(world, event.source, Held("partial", landed))
     elif event.load_id is not None and event.together and event.load is not None:
         if _is_first(world, event):
-            _gather(world, event, event.load, event.load_id, landed, recorded.at)
+            _gather(world, event, event.load, event.load_id, landed)
     elif not event.counts:
-        _hold(world, event.source, Held("empty", landed), recorded.at)
+        _hold(world, event.source, Held("empty", landed))
     elif _is_first(world, event):
-        _count(world, event.source, landed, recorded.at)
+        _count(world, event.source, landed)
     if event.scope != "probe" and not world.source(event.source).sent:
         world.sources[event.source] = replace(world.source(event.source), sent=True)
 
@@ -118,44 +118,37 @@ def _is_first(world: World, event: e.DataLanded) -> bool:
     return first
 
 
-def _gather(world: World, event: e.DataLanded, load: str, load_id: str, landed: Landed, at: float) -> None:
+def _gather(world: World, event: e.DataLanded, load: str, load_id: str, landed: Landed) -> None:
     """A landing that is new only together with others: count them all once the last of them is there."""
     loads = world.incomplete.setdefault(load, {})
     arrived = loads.setdefault(load_id, {})
     arrived[event.source] = landed
-    _hold(world, event.source, Held("incomplete", landed, load, event.together), at)
+    _hold(world, event.source, Held("incomplete", landed, load, event.together))
     if arrived.keys() >= set(event.together):
-        _complete(world, loads.pop(load_id), at)
+        _complete(world, loads.pop(load_id))
     elif len(loads) > INCOMPLETE:
-        _complete(world, loads.pop(next(iter(loads))), at)  # nobody waits for it any more; in doubt, it is new
+        _complete(world, loads.pop(next(iter(loads))))  # nobody waits for it any more; in doubt, it is new
     if not loads:
         del world.incomplete[load]
 
 
-def _complete(world: World, arrived: Mapping[str, Landed], at: float) -> None:
+def _complete(world: World, arrived: Mapping[str, Landed]) -> None:
     for source, landed in arrived.items():
         if landed.counts:
-            _count(world, source, landed, at)
+            _count(world, source, landed)
         else:
-            _hold(world, source, Held("empty", landed), at)
+            _hold(world, source, Held("empty", landed))
 
 
-def _is_old(landed: Landed, known: SourceState, at: float) -> bool:
-    """Whether newer data than that of `landed`, told of at the instant `at`, is known. A load time that had not come by
-    then was a clock's mistake, and makes nothing old.
-    """
-    return known.newest is not None and landed.loaded_at <= known.newest <= at
-
-
-def _hold(world: World, source: str, held: Held, at: float) -> None:
+def _hold(world: World, source: str, held: Held) -> None:
     known = world.source(source)
-    if not _is_old(held.landed, known, at):
+    if known.newest is None or held.landed.loaded_at > known.newest:
         world.sources[source] = replace(known, held=held)
 
 
-def _count(world: World, source: str, landed: Landed, at: float) -> None:
+def _count(world: World, source: str, landed: Landed) -> None:
     known = world.source(source)
-    if _is_old(landed, known, at):
+    if known.newest is not None and landed.loaded_at <= known.newest:
         return
     held = known.held if known.held and known.held.landed.loaded_at > landed.loaded_at else None
     world.sources[source] = SourceState(
