@@ -131,7 +131,6 @@ def test_a_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, text: str
         ("events: [{at: +1h, land: [raw.a]}]", "land must be text, not a list"),
         ("events: [{at: +1h, land: raw.a, load_id: {a: 1}}]", "load_id must be text, not a mapping"),
         ("events: [{at: [+1h], land: raw.a}]", "is not an offset such as"),
-        ("events: [{at: +61m, land: raw.a}]", "+61m lies after until: nothing happens there"),
         ("events: [{at: +1h, policy: m, config: {state: {lag_tolerance: 1}}}]", "m: state.lag_tolerance: 1 is not a"),
         ("events: [{at: +1h, job: j, select: m}]", "a list of nodes"),
         ("events: [{at: +1h, job: j, select: [mm]}]", "there is no mm"),
@@ -222,6 +221,7 @@ def test_what_a_service_would_not_expect_is_named(tmp_path: Path) -> None:
     [
         ("at: +1h, fail: m", "`fail: m` at +1h comes to nothing: m is not built after it"),
         ("at: +1h, fail_test: t", "`fail_test: t` at +1h comes to nothing: t is not run after it"),
+        ("at: +61m, land: raw.a", "`land: raw.a` at +1h1m does not happen: it lies after until"),
         ("at: +0m, same_output: m", "`same_output: m` at +0m counts for nothing: m has no early_cutoff: true"),
     ],
 )

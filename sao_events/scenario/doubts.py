@@ -11,8 +11,8 @@ from sao_events.scenario.model import Happening, Scenario, offset
 
 
 def doubts(scenario: Scenario) -> list[str]:
-    """What is doubtful whatever comes of it: events out of the order of their times, landings that a service would not
-    expect, content that counts for nothing.
+    """What is doubtful whatever comes of it: events out of the order of their times or after the end, landings that a
+    service would not expect, content that counts for nothing.
     """
     return [*_backwards(scenario), *(text for each in scenario.happenings for text in _doubtful(scenario, each))]
 
@@ -44,6 +44,8 @@ def _backwards(scenario: Scenario) -> Iterator[str]:
 
 
 def _doubtful(scenario: Scenario, each: Happening) -> Iterator[str]:
+    if each.at > scenario.expected.until:
+        yield _told(scenario, each, "does not happen: it lies after until")
     if each.kind == "land":
         if any(source.static for source in scenario.sources if source.id == each.subject):
             yield f"{scenario.name}: {RESTLESS.format(each.subject)} ({scenario.place}:{each.line})"

@@ -70,7 +70,7 @@ def _scenario(block: Block, place: str) -> Scenario:
         sources,
         nodes,
         tests,
-        read_happenings(block, start, expected.until, place, known, severities),
+        read_happenings(block, start, place, known, severities),
         expected,
         place,
         block.line,

@@ -34,20 +34,12 @@ class Known:
 
 
 def read_happenings(
-    scenario: Block, start: float, until: float, place: str, known: Known, tests: Mapping[str, str]
+    scenario: Block, start: float, place: str, known: Known, tests: Mapping[str, str]
 ) -> list[Happening]:
     """The entries in the order of the file; where none loads the project, that is the first. `tests` are the tests with
-    their severities. Raises ConfigError naming `place` and line, for an event after `until` too.
+    their severities. Raises ConfigError naming `place` and line.
     """
-    found = []
-    for block in scenario.mappings_of(place, "events"):
-        happening = _happening(block, start, place, known, tests)
-        if happening.at > until:
-            wrong = f"{block['at']} lies after until: nothing happens there"
-            raise ConfigError(
-                f"{place}:{block.line_of('at')}: {wrong}", hint="let until be later, or take the event out"
-            )
-        found.append(happening)
+    found = [_happening(block, start, place, known, tests) for block in scenario.mappings_of(place, "events")]
     if not any(happening.kind == "load" for happening in found):
         found.insert(0, Happening(start, "load", "project", {}))
     return found
