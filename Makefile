@@ -47,7 +47,7 @@ demo: $(STAMP) ## the service on the example project, with events arriving (ARGS
 	@$(BIN)/python -m sao_events.demo $(ARGS)
 
 test: lint ## all checks and all tests (ARGS="-m 'not slow'" goes to pytest)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 20 --durations-min 5 $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 20 --durations-min 5 $(ARGS)
 
 lint: $(STAMP) ## ruff and mypy, changes nothing
 	$(BIN)/ruff check $(CODE)

@@ -23,7 +23,7 @@ from tests.processes import PATIENCE, command, processes_in, served, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
 psycopg2 = pytest.importorskip("psycopg2")
-pytestmark = [pytest.mark.dbt, pytest.mark.slow, pytest.mark.xdist_group("clean")]
+pytestmark = [pytest.mark.dbt, pytest.mark.slow]
 
 PROFILE = """
 tiny:
@@ -131,6 +131,8 @@ def test_clean_drops_what_is_left_behind_and_nothing_else(
         assert cleaned["sender"] == "cleaner"
     code, answer = shop.say(capsys, "clean", "--dry-run")
     assert (code, "replaced" in statuses(answer), "removed" in statuses(answer)) == (1, True, False), "alone too"
+    _what_was_dropped_is_built_when_its_node_comes_back(shop, capsys)
+    _who_says_yes_has_it_dropped(shop, monkeypatch)
 
 
 def beside_a_service(
@@ -192,7 +194,7 @@ def answered(shop: Shop, monkeypatch: pytest.MonkeyPatch, answer: str) -> int:
         return main(["--project-dir", str(shop.root), "clean"])
 
 
-def test_what_was_dropped_is_built_when_its_node_comes_back(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+def _what_was_dropped_is_built_when_its_node_comes_back(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     (shop.root / "models" / "removed.sql").write_text(MODELS["models/removed.sql"])
     code, answer = shop.say(capsys, "run")
     [node] = [it for it in answer["nodes"] if it["name"] == "removed"]
@@ -200,9 +202,7 @@ def test_what_was_dropped_is_built_when_its_node_comes_back(shop: Shop, capsys: 
     assert shop.execute("select id from removed") == [(2,)]
 
 
-def test_who_says_yes_has_it_dropped(
-    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _who_says_yes_has_it_dropped(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     (shop.root / "models" / "removed.sql").unlink()
     assert answered(shop, monkeypatch, "y") == 1, "what was refused before is still there"
     assert "removed" not in shop.relations()

@@ -25,7 +25,7 @@ from tests.test_runners import Bench
 from tests.test_warehouse import PROFILE
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
-pytestmark = [pytest.mark.dbt, pytest.mark.slow, pytest.mark.xdist_group("content_dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.slow]
 
 SOURCE = "select id, label from {{ source('raw', 'things') }}"
 FILES = {
@@ -114,7 +114,7 @@ def test_what_has_no_hash_says_why_and_is_built(things: Things) -> None:
 
 
 def test_a_hash_that_takes_too_long_is_given_up_and_the_build_stands(things: Things) -> None:
-    rows = {"duckdb": "range(3000000) r(i)", "postgres": "generate_series(1, 1000000) r(i)"}
+    rows = {"duckdb": "range(12000000) r(i)", "postgres": "generate_series(1, 1000000) r(i)"}
     many = rows["postgres" if things.postgres else "duckdb"]
     things.run(
         "alter table raw.things rename to few", f"create table raw.things as select i as id, 'x' as label from {many}"

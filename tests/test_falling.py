@@ -17,7 +17,6 @@ from tests.oracle.scratch import Dbt
 pytestmark = [
     pytest.mark.dbt,
     pytest.mark.slow,
-    pytest.mark.xdist_group("falling"),
     pytest.mark.skipif(missing() is not None, reason=missing() or ""),
 ]
 KINDS = ("table", "incremental", "view", "materialized_view", "seed", "snapshot")

@@ -20,7 +20,7 @@ from sao_events.store.memory import MemoryStore
 from tests.dbt_projects import write_project
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
-pytestmark = [pytest.mark.dbt, pytest.mark.slow, pytest.mark.xdist_group("identify")]
+pytestmark = [pytest.mark.dbt, pytest.mark.slow]
 
 TABLE = "{{ config(materialized='table') }} "
 FILES = {

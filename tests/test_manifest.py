@@ -711,7 +711,6 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[DbtSettings, Project
 
 @pytest.mark.dbt
 @pytest.mark.slow
-@pytest.mark.xdist_group("manifest")
 def test_policies_as_dbt_writes_them(real: tuple[DbtSettings, Project]) -> None:
     _, project = real
     assert {node.name: node.policy for node in project.graph.nodes.values()} == {
@@ -739,7 +738,6 @@ def test_policies_as_dbt_writes_them(real: tuple[DbtSettings, Project]) -> None:
 
 @pytest.mark.dbt
 @pytest.mark.slow
-@pytest.mark.xdist_group("manifest")
 def test_edits_as_dbt_sees_them(real: tuple[DbtSettings, Project], tmp_path: Path) -> None:
     _, before = real
     files = PROJECT | {
@@ -762,7 +760,6 @@ def test_edits_as_dbt_sees_them(real: tuple[DbtSettings, Project], tmp_path: Pat
 
 @pytest.mark.dbt
 @pytest.mark.slow
-@pytest.mark.xdist_group("manifest")
 def test_a_second_parse_finds_the_same_project(real: tuple[DbtSettings, Project]) -> None:
     settings, before = real
     again, path = load(settings)

@@ -146,7 +146,7 @@ def ended(reports: list[Report]) -> PieceEnded:
     return last
 
 
-RUNNERS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("warm", "subprocess")]
+RUNNERS = ("subprocess", "warm")
 warm_is_enough = pytest.mark.warm_is_enough
 
 

@@ -19,7 +19,7 @@ from tests.oracle.postgres import PostgresServer, missing, server
 from tests.processes import configure, processes_in, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
-pytestmark = [pytest.mark.dbt, pytest.mark.slow, pytest.mark.xdist_group("vanished_dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.slow]
 
 SLOWLY = 300.0  # seconds until the test gives up; it does not depend on how long anything takes
 PROFILE = """

@@ -25,7 +25,7 @@ from tests.oracle.postgres import PostgresServer, missing, server
 from tests.processes import configure, processes_in, until
 
 pytest.importorskip("dbt.cli", reason="dbt is not installed: install the extra [dbt]")
-pytestmark = [pytest.mark.dbt, pytest.mark.slow, pytest.mark.xdist_group("warehouse")]
+pytestmark = [pytest.mark.dbt, pytest.mark.slow]
 
 PROFILE = """
 tiny:
