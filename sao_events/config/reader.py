@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sao_events.config.default import default_in
 from sao_events.config.keys import KEYS
 from sao_events.config.landings import names_in_loads, names_in_rules, read_evidence, read_rules
+from sao_events.config.policies import default_in
 from sao_events.config.values import (
     DEFAULTS,
     Config,

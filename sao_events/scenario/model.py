@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sao_events.config.default import policy_in
+from sao_events.config.policies import policy_in
 from sao_events.errors import ConfigError, GraphError
 from sao_events.evidence import Evidence
 from sao_events.graph import Graph

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sao_events.config.default import default_in
 from sao_events.config.landings import EVIDENCE_KEYS, read_evidence
+from sao_events.config.policies import default_in
 from sao_events.errors import ConfigError
 from sao_events.evidence import Evidence
 from sao_events.falling import WITH_VIEWS_THAT_FALL
