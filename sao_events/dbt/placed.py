@@ -21,8 +21,7 @@ DEEPEST = 50
 
 def place(thing: Mapping[str, Any], key: str, root: Path | None) -> str:
     """`file:line` where `key` (`freshness.build_after`) is set for the node or source, as near as its files tell."""
-    properties = str(thing.get("patch_path") or "").partition("://")[2]
-    file = str(thing.get("original_file_path") or "")
+    properties, file = _properties(thing), str(thing.get("original_file_path") or "")
     for name in dict.fromkeys((properties, file) if properties else (file,)):
         if root and (line := _line(root / name, thing, key.split("."))):
             return f"{name}:{line}"
@@ -31,14 +30,18 @@ def place(thing: Mapping[str, Any], key: str, root: Path | None) -> str:
 
 def beside_config(thing: Mapping[str, Any], keys: Sequence[str], root: Path | None) -> Iterator[tuple[str, str]]:
     """Those of `keys` that stand in the entry of a node itself, outside its `config`, each with `file:line`."""
-    properties = str(thing.get("patch_path") or "").partition("://")[2]
-    text = _file(root / properties).text if root and properties else ""
-    if not root or not any(key in text for key in keys):
+    properties = _properties(thing)
+    if not root or not properties or _file(root / properties).words.isdisjoint(keys):
         return
     for entry in _entries(root / properties, thing):
         for key, _, line in _items(entry):
             if key in keys:
                 yield key, f"{properties}:{line}"
+
+
+def _properties(thing: Mapping[str, Any]) -> str:
+    """The YAML that is about the node or source, from the root of the project; empty where there is none."""
+    return str(thing.get("patch_path") or "").partition("://")[2]
 
 
 def _line(path: Path, thing: Mapping[str, Any], keys: Sequence[str]) -> int | None:
@@ -91,6 +94,11 @@ def _items(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Node, int]]:
 @dataclass(frozen=True)
 class _File:
     text: str
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """All words in it: most files have none of those that are looked for, and that is asked of each node."""
+        return frozenset(re.findall(r"\w+", self.text))
 
     @cached_property
     def entries(self) -> Mapping[tuple[str | None, str | None], Sequence[yaml.Node]]:
