@@ -38,7 +38,7 @@ def test_a_file_without_a_scenario(tmp_path: Path, text: str) -> None:
         (f"scenario: s\n{NODES}", [":1: the key expect is missing"]),
         (f"scenario: s\n{NODES}expect: {{}}\n", [":5: the key until is missing"]),
         (f"scenario: s\n{NODES}expect:\n  until: +1h\n  bulids: []\n", [":7: unknown key bulids", "builds"]),
-        ("scenario: s\nnodes:\n  m: {kind: tabel}\n" + UNTIL, [":3: m: kind must be"]),
+        ("scenario: s\nnodes:\n  m: {kind: tabel}\n" + UNTIL, [":3: m: kind must be", "did you mean table?"]),
         ("scenario: s\nnodes:\n  m:\n    kind: table\n    read: [a]\n" + UNTIL, [":5: unknown key read", "reads"]),
         (f"scenario: s\nsettings: {{settel: 1m}}\n{NODES}{UNTIL}", [":2: unknown key settel", "settle"]),
         (f"scenario: s\nsettings: {{settle: -1m}}\n{NODES}{UNTIL}", [":2: '-1m' is not a duration"]),
@@ -222,6 +222,7 @@ def test_what_a_service_would_not_expect_is_named(tmp_path: Path) -> None:
         ("at: +1h, fail: m", "`fail: m` at +1h comes to nothing: m is not built after it"),
         ("at: +1h, fail_test: t", "`fail_test: t` at +1h comes to nothing: t is not run after it"),
         ("at: +61m, land: raw.a", "`land: raw.a` at +1h1m does not happen: it lies after until"),
+        ("at: +61m, fail: m", "`fail: m` at +1h1m does not happen: it lies after until"),
         ("at: +0m, same_output: m", "`same_output: m` at +0m counts for nothing: m has no early_cutoff: true"),
     ],
 )

@@ -18,7 +18,9 @@ def doubts(scenario: Scenario) -> list[str]:
 
 
 def in_vain(scenario: Scenario, log: Iterable[e.Recorded]) -> list[str]:
-    """A warning for each failure or equal content that could not come: nothing is built, or run, after it."""
+    """A warning for each failure or equal content that could not come: nothing is built, or run, after it. What lies
+    after the end is not among them: `doubts` tells of it.
+    """
     last = dict[str, float]()
     for recorded in log:
         if isinstance(recorded.event, e.BuildStarted):
@@ -29,7 +31,7 @@ def in_vain(scenario: Scenario, log: Iterable[e.Recorded]) -> list[str]:
     return [
         _told(scenario, each, f"comes to nothing: {each.subject} is not {done[each.kind]} after it")
         for each in scenario.happenings
-        if each.kind in done and last.get(each.subject, each.at - 1) < each.at
+        if each.kind in done and last.get(each.subject, each.at - 1) < each.at <= scenario.expected.until
     ]
 
 

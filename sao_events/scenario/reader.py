@@ -17,7 +17,7 @@ from sao_events.proof.names import FOLDS
 from sao_events.scenario.expected import read_expected
 from sao_events.scenario.model import Scenario, seconds
 from sao_events.scenario.timeline import CONFIG_KEYS, Known, read_happenings
-from sao_events.yamltext import Block, among, documents
+from sao_events.yamltext import Block, among, documents, nearest
 
 START = datetime(2026, 1, 5, 8, tzinfo=UTC).timestamp()
 ADAPTERS = ("scenario", *sorted({*FOLDS, *WITH_VIEWS_THAT_FALL}))
@@ -135,9 +135,9 @@ def _nodes(blocks: Mapping[str, Block], place: str) -> tuple[list[Source], dict[
         keys = ("kind", "reads", "config", "build_duration", "early_cutoff", "lazy", "select_star", "columns", "uses")
         node.expect(place, keys, needs=("kind",))
         if kind not in KINDS:
-            raise ConfigError(
-                f"{place}:{node.line_of('kind')}: {name}: kind must be source, {', '.join(sorted(KINDS))}, not {kind}"
-            )
+            known = ("source", *sorted(KINDS))
+            wrong = f"{name}: kind must be {', '.join(known)}, not {kind}"
+            raise ConfigError(f"{place}:{node.line_of('kind')}: {wrong}", hint=nearest(kind, known))
         node.block(place, "config").expect(place, CONFIG_KEYS)
         seconds(node, "build_duration", place)
         nodes[name] = node
