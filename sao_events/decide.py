@@ -175,8 +175,8 @@ class Look:
         return list(longest.items())
 
     def overdue(self, node: Node, clock: float) -> float | None:
-        """The instant from which the node is built even without new data, where it declares one."""
-        return None if node.policy.max_staleness is None else clock + node.policy.max_staleness
+        """The instant from which the node is built even without new data, where it owns data and declares an age."""
+        return None if node.transparent or node.policy.max_staleness is None else clock + node.policy.max_staleness
 
     def changed(self, reader: str, upstream: str, observed: Observed) -> bool:
         """Whether what `reader` depends on in `upstream` was last built from other code than `observed` saw."""
@@ -343,10 +343,10 @@ def earliest(*instants: float | None) -> float | None:
 
 def _code(look: Look, node: Node, baseline: Baseline, reason: Reason, evidence: Mapping[str, Any]) -> Decision:
     if look.settings.code_changes == "after_window":
-        window_ends = look.opens(node, baseline.clock)
-        if look.now < window_ends:
+        ends = earliest(look.opens(node, baseline.clock), look.overdue(node, baseline.clock))
+        if ends is None or look.now < ends:
             held = {**evidence, "held": reason.value}
-            return Decision(Action.wait, Reason.within_build_after, earliest(window_ends), evidence=held)
+            return Decision(Action.wait, Reason.within_build_after, ends, evidence=held)
     return Decision(Action.build, reason, evidence=evidence)
 
 

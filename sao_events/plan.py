@@ -203,6 +203,9 @@ def _advances(look: Look, name: str, reason: Reason, code: Code) -> bool:
     state = look.state(name)
     if reason in FORGETS or state.baseline is None or state.built_code is None:
         return True
+    overdue = look.overdue(look.graph.nodes[name], state.baseline.clock)
+    if overdue is not None and look.now >= overdue:
+        return True
     if state.cleared or state.dropped or state.interrupted or state.code != state.built_code:
         return True
     return not spares(state.built_code, code) or any(

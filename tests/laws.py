@@ -324,7 +324,9 @@ class LogReader:
         if build.reason == "max_staleness":
             assert recorded.at >= self.clocks[name] + (node.policy.max_staleness or 0.0), f"not that old: {at}"
         held = self.settings.code_changes == "after_window" and name not in self.lost
-        if build.reason == "new_data" or (held and build.reason in ("code_changed", "upstream_code_changed")):
+        for_code = build.reason in ("code_changed", "upstream_code_changed")
+        aged = for_code and recorded.at >= self.clocks.get(name, 0.0) + (node.policy.max_staleness or float("inf"))
+        if build.reason == "new_data" or (held and for_code and not aged):
             early = inside_its_window(node.policy, self.clocks[name], recorded.at)
             assert not early or name in self.graph.order_to_deadlines, f"too early: {at}"
         if build.reason == "new_data":
