@@ -8,9 +8,11 @@ local time comes from the time zone.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -58,12 +60,12 @@ class Calendar:
 
     def interval(self, at: float, otherwise: float) -> float:
         """The least seconds between builds that is in force at an instant."""
-        local = self._local(at)
+        local = _local(self.timezone, at)
         return next((seconds for span, seconds in self.rules if span.holds(local)), otherwise)
 
     def is_quiet(self, at: float) -> bool:
         """Whether no build for new data begins at an instant."""
-        local = self._local(at)
+        local = _local(self.timezone, at)
         return any(span.holds(local) for span in self.quiet)
 
     def opens(self, clock: float, now: float, otherwise: float) -> float | None:
@@ -86,7 +88,7 @@ class Calendar:
         """
         minutes, minute = self._minutes(), at // 60 + 1
         while minute % 15:
-            local = self._local(minute * 60)
+            local = _local(self.timezone, minute * 60)
             if local.hour * 60 + local.minute in minutes:
                 break
             minute += 1
@@ -98,7 +100,7 @@ class Calendar:
 
     def deadlines_around(self, at: float) -> tuple[float | None, float | None]:
         """The last deadline at or before an instant, and the first after it."""
-        today = self._local(at).date()
+        today = _local(self.timezone, at).date()
         known = sorted(
             self._instant(day, minute)
             for day in (today + timedelta(days=days) for days in range(-8, 9))
@@ -109,20 +111,49 @@ class Calendar:
         return (before[-1] if before else None), (after[0] if after else None)
 
     def _edges(self, now: float) -> Iterator[float]:
-        """The instants later than `now` at which another rule or quiet hour may hold, in order."""
-        minutes, today = sorted(self._minutes()), self._local(now).date()
+        """The instants later than `now` at which another rule or quiet hour may hold, in order: where clocks are
+        changed, that instant too, and each time that they show a minute.
+        """
+        minutes, today = sorted(self._minutes()), _local(self.timezone, now).date()
         for days in range(-1, HORIZON):
-            for minute in minutes:
-                at = self._instant(today + timedelta(days=days), minute)
-                if at > now:
-                    yield at
-
-    def _local(self, at: float) -> datetime:
-        return datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(self.timezone))
+            day = today + timedelta(days=days)
+            found = [_shown(self.timezone, day, minute) for minute in minutes]
+            if change := _changed(self.timezone, day):
+                found = sorted({change, *found, *(_shown(self.timezone, day, minute, 1) for minute in minutes)})
+            yield from (at for at in found if at > now)
 
     def _instant(self, day: date, minute: int) -> float:
-        moment = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self.timezone)) + timedelta(minutes=minute)
-        return moment.timestamp()
+        """When clocks first show the minute of the day, or a later one, where they leave it out."""
+        at, change = _shown(self.timezone, day, minute), _changed(self.timezone, day)
+        if change is not None and _shown(self.timezone, day, minute, 1) < change < at:
+            return change
+        return at
+
+
+def _local(timezone: str, at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(timezone))
+
+
+def _shown(timezone: str, day: date, minute: int, fold: int = 0) -> float:
+    """When clocks show the minute of the day; `fold` 1 is the second time, where they show it twice. Where they leave
+    it out, it is later than the change with 0, and earlier with 1.
+    """
+    midnight = datetime.combine(day, time(), ZoneInfo(timezone))
+    return (midnight + timedelta(minutes=minute)).replace(fold=fold).timestamp()
+
+
+@lru_cache(maxsize=4096)
+def _changed(timezone: str, day: date) -> float | None:
+    """The instant of the day at which clocks are changed."""
+
+    def offset(minute: int) -> timedelta | None:
+        return _local(timezone, minute * 60).utcoffset()
+
+    first, last = (int(_shown(timezone, day, minute)) // 60 for minute in (0, DAY))
+    before = offset(first - 1)
+    if before == offset(last):
+        return None
+    return 60.0 * (first + bisect_left(range(first, last), True, key=lambda minute: offset(minute) != before))
 
 
 def parse_duration(text: object) -> float:

@@ -76,6 +76,30 @@ def test_the_clock_change_keeps_local_times() -> None:
     assert end - start == 7 * HOUR
 
 
+def test_a_deadline_that_clocks_leave_out_is_when_they_change() -> None:
+    made = calendar(fresh_by="02:30")
+    before, after = made.deadlines_around(berlin("2026-03-28 12:00"))
+    assert (before, after) == (berlin("2026-03-28 02:30"), berlin("2026-03-29 03:00"))
+
+
+def test_a_deadline_that_clocks_show_twice_is_the_first() -> None:
+    made = calendar(fresh_by="02:30")
+    noon = berlin("2026-10-24 12:00")
+    _, first = made.deadlines_around(noon)
+    assert first == noon + 14.5 * HOUR
+    assert made.deadlines_around(first) == (first, berlin("2026-10-26 02:30"))
+
+
+def test_clocks_may_change_at_midnight() -> None:
+    made = read_calendar({"timezone": "Africa/Cairo", "quiet": "22:00-00:30", "fresh_by": "00:30"}, "m")
+    assert made is not None
+    cairo = ZoneInfo("Africa/Cairo")
+    night, one = datetime(2026, 4, 23, 22, tzinfo=cairo).timestamp(), datetime(2026, 4, 24, 1, tzinfo=cairo).timestamp()
+    assert one == night + 2 * HOUR
+    assert made.opens(0.0, night, 0.0) == one
+    assert made.deadlines_around(night)[1] == one
+
+
 def test_deadlines() -> None:
     made = calendar(fresh_by=[{"at": "07:00", "weekdays": "mon-fri"}, {"at": "12:00", "weekdays": "sat"}])
     thursday, friday = berlin("2026-01-08 07:00"), berlin("2026-01-09 07:00")
@@ -133,7 +157,14 @@ CALENDARS = st.builds(
     st.lists(st.tuples(SPANS, st.sampled_from([900.0, 7200.0, 90000.0])), max_size=3).map(tuple),
     st.lists(SPANS, max_size=2).map(tuple),
 )
-QUARTERS = st.integers(1_774_000_000 // 900, 1_776_000_000 // 900).map(lambda quarter: quarter * 900.0)  # March 2026
+# Around the nights in which clocks change: in Berlin and Newfoundland, each in spring and in autumn.
+CHANGES = [
+    berlin("2026-03-29 01:00"),
+    berlin("2026-10-25 01:00"),
+    berlin("2026-03-08 05:00"),
+    berlin("2026-11-01 05:00"),
+]
+QUARTERS = st.builds(lambda around, later: around + later * 900.0, st.sampled_from(CHANGES), st.integers(-400, 100))
 
 
 @given(CALENDARS, QUARTERS, st.integers(0, 400), st.sampled_from([0.0, 900.0, 36000.0]))
