@@ -18,12 +18,12 @@ from sao_events.windows import Calendar, parse_duration, read_calendar
 
 Quorum = Literal["any", "all"]
 PERIODS = {"minute": 60, "hour": 3600, "day": 86400}
-# The keys that are read, by the block they stand in; `lazy` is taken from beside the blocks.
+# The keys that are read, by the block they stand in; `early_cutoff` is no policy, and read beside it.
 READ = {
     "freshness": ("build_after", "updates_on"),
     "freshness.build_after": ("count", "period", "updates_on"),
     "state": ("lag_tolerance", "require_fresh_data_from"),
-    "meta.sao": ("max_staleness", "timezone", "window", "quiet", "fresh_by"),
+    "meta.sao": ("lazy", "early_cutoff", "max_staleness", "timezone", "window", "quiet", "fresh_by"),
 }
 
 
@@ -69,11 +69,11 @@ def read_policy(
     warnings.
 
     `freshness: None` declares that there is no window. `default` applies where neither key is present. What is ours
-    alone stands in `meta.sao`: `max_staleness`, `window`, `quiet`, `fresh_by`, `timezone`. Raises PolicyError.
+    alone stands in `meta.sao`: `lazy`, `max_staleness`, `window`, `quiet`, `fresh_by`, `timezone`; `lazy` also beside
+    the blocks. Raises PolicyError.
     """
     declared = "freshness" in config or "state" in config
     block = config if declared or not default else default
-    lazy = config.get("lazy", (default or {}).get("lazy", False))
     warnings: list[str] = []
     window, quorum = _freshness(block.get("freshness"), node, warnings)
     lag, fresh_from = _state(block.get("state"), node, warnings)
@@ -83,6 +83,9 @@ def read_policy(
     seconds = lag if lag is not None else window if window is not None else 0.0
     ours = _ours(config.get("meta"), node)
     _unread(ours, "meta.sao", node, warnings)
+    lazy = _flag(ours["lazy"], node, "meta.sao.lazy") if "lazy" in ours else None
+    if lazy is None:
+        lazy = _flag(config.get("lazy", (default or {}).get("lazy", False)), node, "lazy")
     staleness = (
         None if ours.get("max_staleness") is None else _duration(ours["max_staleness"], node, "meta.sao.max_staleness")
     )
@@ -94,7 +97,7 @@ def read_policy(
         warnings.append(f"{node}: meta.sao.timezone changes nothing: {wanted}")
     if calendar is not None and any(least == 0 for _, least in calendar.rules):
         warnings.append(_no_window(node, "meta.sao.window.every"))
-    return Policy(seconds, fresh_from or quorum or "any", _lazy(lazy, node), staleness, calendar), warnings
+    return Policy(seconds, fresh_from or quorum or "any", lazy, staleness, calendar), warnings
 
 
 def key_named(said: str) -> str:
@@ -145,9 +148,9 @@ def _contradictions(
         )
 
 
-def _lazy(value: object, node: str) -> bool:
+def _flag(value: object, node: str, key: str) -> bool:
     if not isinstance(value, bool):
-        raise PolicyError(f"{node}: lazy must be true or false, not {value!r}")
+        raise PolicyError(f"{node}: {key} must be true or false, not {value!r}")
     return value
 
 

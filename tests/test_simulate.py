@@ -178,6 +178,22 @@ def test_a_value_of_the_wrong_shape_is_refused_with_its_line(tmp_path: Path, lin
             "m: lazy stands beside config and in it",
         ),
         ("m:\n    kind: table\n    lazy: 3\n    config: {}", 6, "lazy must be true or false"),
+        ("m:\n    kind: table\n    config:\n      meta: {sao: {lazy: 3}}", 7, "m: meta.sao.lazy must be true or false"),
+        (
+            "m:\n    kind: table\n    early_cutoff: true\n    config:\n      meta: {sao: {early_cutoff: false}}",
+            8,
+            "m: early_cutoff stands beside config and in it",
+        ),
+        (
+            "m:\n    kind: table\n    config:\n      lazy: true\n      meta: {sao: {lazy: false}}",
+            8,
+            "m: lazy stands in config and in its meta.sao",
+        ),
+        (
+            "m: {kind: table}\nevents:\n  - at: +1h\n    policy: m\n    config: {meta: {sao: {early_cutoff: maybe}}}",
+            8,
+            "early_cutoff must be true or false, not maybe",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_node_is_told_with_its_own_line(tmp_path: Path, text: str, line: int, says: str) -> None:

@@ -18,7 +18,7 @@ from sao_events.errors import PolicyError
 from sao_events.policy import READ, Policy, key_named, read_policy
 from sao_events.probes import interval
 
-NODE_KEYS = ("lazy", "early_cutoff", *READ["meta.sao"])
+NODE_KEYS = READ["meta.sao"]
 FLAGS = dict.fromkeys(("lazy", "static", "view", "reuse", "proof", "aggregate")) | {"early_cutoff": "auto"}
 ASTRAY = {"build_after": "freshness", "updates_on": "freshness.build_after"} | dict.fromkeys(READ["state"], "state")
 PERIODS = ("second", "minute", "hour", "day", "week")
@@ -30,8 +30,7 @@ def policy_of(
     node: Mapping[str, Any], sao: Mapping[str, Any], default: Mapping[str, Any], root: Path | None
 ) -> tuple[Policy, list[str]]:
     """The policy of `node` and warnings about it, each with the place. Raises PolicyError, with the place."""
-    ours = {key: value for key, value in sao.items() if key in READ["meta.sao"]}
-    config = declared(node) | ({"lazy": sao["lazy"]} if "lazy" in sao else {}) | {"meta": {"sao": ours}}
+    config = declared(node) | {"meta": {"sao": sao}}
     try:
         policy, warnings = read_policy(config, node=node["name"], default=default)
     except PolicyError as error:

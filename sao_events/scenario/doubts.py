@@ -8,6 +8,7 @@ from sao_events import events as e
 from sao_events.evidence import is_ahead
 from sao_events.report import RESTLESS
 from sao_events.scenario.model import Happening, Scenario, offset
+from sao_events.yamltext import Block
 
 
 def doubts(scenario: Scenario) -> list[str]:
@@ -53,8 +54,18 @@ def _doubtful(scenario: Scenario, each: Happening) -> Iterator[str]:
             yield f"{scenario.name}: {RESTLESS.format(each.subject)} ({scenario.place}:{each.line})"
         if is_ahead(each.values.get("loaded_at"), each.at):
             yield _told(scenario, each, "has a loaded_at that is still to come then; a service refuses that")
-    elif each.kind == "same_output" and not scenario.nodes[each.subject].truth(scenario.place, "early_cutoff"):
+    elif each.kind == "same_output" and not any(
+        scenario.cutoff(each.subject, config) for config in _configs(scenario, each)
+    ):
         yield _told(scenario, each, f"counts for nothing: {each.subject} has no early_cutoff: true")
+
+
+def _configs(scenario: Scenario, each: Happening) -> list[Block]:
+    """The blocks `config` of its node that are in force from then on, one after the other."""
+    happenings = [it for it in scenario.happenings if it.kind == "policy" and it.subject == each.subject]
+    before = [it.values["config"] for it in happenings if it.at <= each.at]
+    first = scenario.nodes[each.subject].block(scenario.place, "config")
+    return [*(before[-1:] or [first]), *(it.values["config"] for it in happenings if it.at > each.at)]
 
 
 def _told(scenario: Scenario, each: Happening, what: str) -> str:

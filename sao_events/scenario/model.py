@@ -11,7 +11,7 @@ from sao_events.errors import ConfigError, GraphError
 from sao_events.evidence import Evidence
 from sao_events.graph import Graph
 from sao_events.lineage import Code, Reading, digest
-from sao_events.nodes import Node, Source, Test
+from sao_events.nodes import Cutoff, Node, Source, Test
 from sao_events.policy import Policy, Settings
 from sao_events.project import Project, graph_warnings
 from sao_events.windows import parse_duration
@@ -117,11 +117,10 @@ class Scenario:
         """The policy that `config` gives a node, and warnings, each with its place. Raises ConfigError, with the place
         of the key that is wrong.
         """
-        block = self.nodes[name]
-        lazy = {"lazy": block.truth(self.place, "lazy")} if "lazy" in block else {}
-        if lazy and "lazy" in config:
-            where = f"{self.place}:{config.line_of('lazy')}"
-            raise ConfigError(f"{where}: {name}: lazy stands beside config and in it; take one of the two out")
+        beside = self.nodes[name]
+        self._said(name, "lazy", config)
+        self.cutoff(name, config)
+        lazy = {"lazy": beside.truth(self.place, "lazy")} if "lazy" in beside else {}
         policy, warnings = policy_in(config, self.place, name, lazy, self.settings.default_config)
         unread = (
             f"{name}: config: {key} is not read here: a scenario knows policies alone, a node's kind, and edits "
@@ -131,6 +130,22 @@ class Scenario:
         )
         return policy, [*warnings, *unread]
 
+    def cutoff(self, name: str, config: Block) -> Cutoff:
+        """Whether equal content of a node, with `config`, is found out. Raises ConfigError."""
+        said = self._said(name, "early_cutoff", config)
+        return "auto" if said.get("early_cutoff") == "auto" else said.truth(self.place, "early_cutoff")
+
+    def _said(self, name: str, key: str, config: Block) -> Block:
+        """Where `key` stands: beside `config`, in it, or in its `meta.sao`. Raises ConfigError where it does twice."""
+        beside, meta = self.nodes[name], config.get("meta")
+        sao = meta.get("sao") if isinstance(meta, Block) else None
+        said = [block for block in (beside, config, sao) if isinstance(block, Block) and key in block]
+        if len(said) > 1:
+            both = "beside config and in it" if beside in said else "in config and in its meta.sao"
+            where = f"{self.place}:{said[-1].line_of(key)}"
+            raise ConfigError(f"{where}: {name}: {key} stands {both}; take one of the two out")
+        return said[0] if said else beside
+
     def _node(self, name: str, block: Block, warnings: list[str]) -> Node:
         text = self.texts.get(name, Text())
         reads, uses = block.words(self.place, "reads"), block.block(self.place, "uses")
@@ -139,11 +154,12 @@ class Scenario:
         star = frozenset(reads) if block.truth(self.place, "select_star") else frozenset[str]()
         passed = self._passed(name)
         columns = (*(it for it in block.words(self.place, "columns") if it not in passed), *text.added)
-        policy, found = self.policy(name, self.configs.get(name, block.block(self.place, "config")))
+        config = self.configs.get(name, block.block(self.place, "config"))
+        policy, found = self.policy(name, config)
         warnings.extend(found)
         own = Code(digest(name, *text.edits), tuple((column, "1") for column in columns))
-        cutoff = block.truth(self.place, "early_cutoff")
-        return Node(name, name, str(block["kind"]), reads, own, policy, Reading(named, star), cutoff)
+        reading, cutoff = Reading(named, star), self.cutoff(name, config)
+        return Node(name, name, str(block["kind"]), reads, own, policy, reading, cutoff)
 
     def _passed(self, name: str) -> set[str]:
         """The columns of which `select *` of the node is known to pass them on: its own list may name them again."""
