@@ -15,7 +15,7 @@ from sao_events.cutoff import hashing
 from sao_events.decide import Decision, Look, Reason
 from sao_events.events import Event, Observed, Recorded
 from sao_events.evolve import evolve
-from sao_events.plan import attempt, drops, observe, plan, unreadable
+from sao_events.plan import attempt, drops, observe, opened, plan, unreadable
 from sao_events.policy import Settings
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 from sao_events.project import Project, project_from_bytes
@@ -157,6 +157,7 @@ class Engine:
         self.decisions = decided.decisions
         self._asks, self._wake, self._refresh = [at for at in self._asks if at > now], self.standing.wakes, False
         self._reported = False
+        asked = asked or opened(graph, self.world, self.settings, now, decided.nodes)
         if not asked or not (decided.nodes or decided.tests):
             return False
         self._start(decided.nodes, decided.tests, decided.decisions, None)

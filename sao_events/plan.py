@@ -5,6 +5,7 @@ readers join the run of their upstreams.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Set
+from math import nextafter
 
 from sao_events import checks
 from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node, earliest, rules
@@ -67,6 +68,13 @@ def plan(
     others = frozenset(claimed)
     tests = tuple(test.id for test in graph.tests.values() if is_due(look, test, fed, others, only))
     return Plan(nodes, tests, look.decisions)
+
+
+def opened(graph: Graph, world: World, settings: Settings, now: float, names: Iterable[str]) -> bool:
+    """Whether the window of one of the nodes ends at this very instant."""
+    look = Look(graph, world, settings, nextafter(now, 0.0))
+    baselines = ((graph.nodes[name], world.node(name).baseline) for name in names)
+    return any(last is not None and look.opens(node, last.clock) == now for node, last in baselines)
 
 
 def part(look: Look, only: Collection[str]) -> None:
