@@ -271,7 +271,7 @@ def succeeded(
     known of the content (`hashed`) stay as they were where they are not given.
     """
     first = state.built_code is None
-    same_content = same_content and not state.interrupted
+    same_content = same_content and state.certain
     code = state.code if same_content or attempt.code == state.built_code else _anew(state, attempt.code)
     return NodeState(  # each field by name: of what is done for every planned build, `replace` took the most time
         version=state.version + (attempt.advances and (first or not same_content)),

@@ -134,6 +134,17 @@ class NodeState:
         return self.failure.built if self.failure is not None and self.failure.built else self.baseline
 
     @property
+    def certain(self) -> bool:
+        """Whether what the last build left still stands there for certain: since then no build failed or was lost, and
+        the node was neither seen missing nor cleared.
+        """
+        failed = self.failure is not None and self.failure.test is None
+        if self.standing is None or self.interrupted or failed:
+            return False
+        seen = self.standing.observed
+        return self.clears <= seen.clears and self.drops <= seen.drops
+
+    @property
     def cleared(self) -> bool:
         """Whether the node was cleared since its last successful build saw it."""
         return self.clears > (self.baseline.observed.clears if self.baseline else 0)

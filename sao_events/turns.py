@@ -41,12 +41,12 @@ class Flight:
     beside: frozenset[str] = frozenset()
 
     def built(self, run: str, report: NodeEnded, look: Look) -> e.NodeBuilt:
-        """The event for a node that was built, before it is on record. The content counts as another where somebody may
-        have read what stood there in between.
+        """The event for a node that was built, before it is on record. The content counts as another where what stood
+        there is not certain, or somebody may have read it in between.
         """
         graph, state = self.graph, look.world.node(report.node)
         same = report.same_content or (report.content is not None and report.content == state.hashed.content)
-        same = same and self.beside.isdisjoint(data_readers(graph, report.node))
+        same = same and state.certain and self.beside.isdisjoint(data_readers(graph, report.node))
         return e.NodeBuilt(
             run,
             report.node,
