@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Iterable
 
-from sao_events.decide import Look
 from sao_events.evolve import succeeded
 from sao_events.graph import Graph
+from sao_events.look import Look
 from sao_events.nodes import Node
 from sao_events.plan import data_readers, part
 from sao_events.policy import Settings

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sao_events.decide import Action, Decision
+from sao_events.decision import Action, Decision
 from sao_events.explain import Names, listed
 from sao_events.history import iso
 from sao_events.project import Project

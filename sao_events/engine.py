@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from sao_events import checks
 from sao_events import events as e
 from sao_events.cutoff import hashing
-from sao_events.decide import Decision, Look, Reason
+from sao_events.decision import Decision, Reason
 from sao_events.events import Event, Observed, Recorded
 from sao_events.evolve import evolve
+from sao_events.look import Look
 from sao_events.plan import attempt, drops, observe, opened, plan, unreadable
 from sao_events.policy import Settings
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sao_events import events as e
-from sao_events.decide import Action, Decision, Reason
+from sao_events.decision import Action, Decision, Reason
 from sao_events.events import Event
 from sao_events.state import Held
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from sao_events import events as e
-from sao_events.decide import Action, Decision
+from sao_events.decision import Action, Decision
 from sao_events.events import Recorded
 from sao_events.explain import Names, describe, explain
 from sao_events.graph import Graph

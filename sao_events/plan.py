@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterable, Set
 from math import nextafter
 
 from sao_events import checks
-from sao_events.decide import Action, Decision, Look, Reason, arrived_since, decide_node, earliest, rules
+from sao_events.decide import arrived_since, decide_node, rules
+from sao_events.decision import Action, Decision, Reason, earliest
 from sao_events.events import Observed
 from sao_events.evolve import succeeded
 from sao_events.falling import replaced
 from sao_events.graph import Graph
 from sao_events.lineage import Code, spares
+from sao_events.look import Look
 from sao_events.nodes import Test
 from sao_events.policy import Settings
 from sao_events.records import record, replace

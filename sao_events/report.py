@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from sao_events import checks
-from sao_events.decide import Action, Decision
+from sao_events.decision import Action, Decision
 from sao_events.deployment import Tracked, deployment
 from sao_events.difference import Texts, difference
 from sao_events.evidence import Evidence

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sao_events import events as e
-from sao_events.decide import Decision
+from sao_events.decision import Decision
 from sao_events.engine import Engine
 from sao_events.errors import SaoError
 from sao_events.plan import decide

@@ -14,8 +14,9 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from sao_events import checks
-from sao_events.decide import Action, Look, earliest
+from sao_events.decision import Action, earliest
 from sao_events.graph import Graph
+from sao_events.look import Look
 from sao_events.plan import Plan, data_readers, hold, is_due, take
 from sao_events.policy import Settings
 from sao_events.state import NodeState, World

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from sao_events import checks
 from sao_events import events as e
 from sao_events.cutoff import spared
-from sao_events.decide import Action, Decision, Look
+from sao_events.decision import Action, Decision
 from sao_events.graph import Graph
 from sao_events.lineage import Code
+from sao_events.look import Look
 from sao_events.nodes import Test
 from sao_events.plan import data_readers, decide_also, part, unreadable
 from sao_events.policy import Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sao_events.decide import Reason
+from sao_events.decision import Reason
 from sao_events.events import Event, RelationDropped, RelationsSeen
 from sao_events.graph import Graph
 from sao_events.state import World

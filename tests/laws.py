@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sao_events import events as e
-from sao_events.decide import Action, Decision, Reason
+from sao_events.decision import Action, Decision, Reason
 from sao_events.engine import Engine
 from sao_events.graph import Graph
 from sao_events.lineage import digest

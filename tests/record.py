@@ -8,10 +8,11 @@ from typing import Any
 
 from sao_events import checks
 from sao_events import events as e
-from sao_events.decide import Decision, Look, Reason
+from sao_events.decision import Decision, Reason
 from sao_events.evolve import evolve
 from sao_events.graph import Graph
 from sao_events.lineage import Code, Reading
+from sao_events.look import Look
 from sao_events.nodes import Cutoff, Node, Source, Test
 from sao_events.plan import Plan, attempt, decide, plan
 from sao_events.policy import Policy, Quorum, Settings

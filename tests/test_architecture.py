@@ -46,6 +46,8 @@ CORE = (
     "probes",
     "checks",
     "proven",
+    "decision",
+    "look",
     "decide",
     "plan",
     "standing",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sao_events.decide import Action, Decision, Reason
+from sao_events.decision import Action, Decision, Reason
 from sao_events.events import EngineStarted, NodeBuilt
 from sao_events.lineage import Code
 from sao_events.nodes import Test

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sao_events import events as e
-from sao_events.decide import Action, Decision, Reason
+from sao_events.decision import Action, Decision, Reason
 from sao_events.events import Observed
 from sao_events.explain import describe, explain, listed, reason_text
 from sao_events.lineage import Code

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sao_events import events as e
-from sao_events.decide import Action
+from sao_events.decision import Action
 from sao_events.evolve import evolve
 from sao_events.plan import plan
 from sao_events.scenario import parse_scenarios

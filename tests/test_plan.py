@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sao_events.decide import Look
 from sao_events.events import EngineStarted
+from sao_events.look import Look
 from sao_events.nodes import Test
 from sao_events.plan import attempt, decide, observe
 from sao_events.state import World

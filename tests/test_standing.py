@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from sao_events import engine, plan, turns
 from sao_events import events as e
 from sao_events import standing as standing_module
-from sao_events.decide import Decision, Look
+from sao_events.decision import Decision
 from sao_events.evolve import evolve
 from sao_events.graph import Graph
+from sao_events.look import Look
 from sao_events.nodes import Node, Source, Test
 from sao_events.policy import Quorum, Settings, read_policy
 from sao_events.scenario import parse_scenarios

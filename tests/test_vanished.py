@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from sao_events import events as e
-from sao_events.decide import Look, Reason
+from sao_events.decision import Reason
 from sao_events.events import Recorded
 from sao_events.evolve import evolve
 from sao_events.graph import Graph
 from sao_events.lineage import Code
+from sao_events.look import Look
 from sao_events.nodes import Node, Source
 from sao_events.plan import attempt, decide, observe
 from sao_events.policy import Settings

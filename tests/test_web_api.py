@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from sao_events import report
-from sao_events.decide import Action
+from sao_events.decision import Action
 from sao_events.events import CodePushed, DataLanded, EngineStarted, ProjectLoaded, ProjectRejected, SourceProbed
 from sao_events.graph import Graph
 from sao_events.lineage import Code

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from sao_events.config import Config, DbtConfig, GitConfig, HttpConfig, Secret, WebhookConfig
-from sao_events.decide import Look, Reason
+from sao_events.decision import Reason
 from sao_events.deployment import Tracked
 from sao_events.events import (
     BuildStarted,
@@ -29,6 +29,7 @@ from sao_events.events import (
 from sao_events.evolve import evolve
 from sao_events.graph import Graph
 from sao_events.lineage import Code
+from sao_events.look import Look
 from sao_events.nodes import Node, Source, Test
 from sao_events.plan import attempt, observe
 from sao_events.policy import Policy, Settings

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from sao_events import checks
 from sao_events import events as e
-from sao_events.decide import Look, Reason
+from sao_events.decision import Reason
 from sao_events.evolve import evolve
 from sao_events.graph import Graph
 from sao_events.lineage import Code
+from sao_events.look import Look
 from sao_events.nodes import Node, Source, Test
 from sao_events.plan import attempt
 from sao_events.policy import Policy, Settings

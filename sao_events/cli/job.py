@@ -8,7 +8,7 @@ from typing import Any
 
 from sao_events import events as e
 from sao_events.config import Config
-from sao_events.decide import Action, Decision
+from sao_events.decision import Action, Decision
 from sao_events.events import Recorded
 from sao_events.evolve import evolve
 from sao_events.explain import describe

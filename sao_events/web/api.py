@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from sao_events import report
 from sao_events.column_name import lineage_of, seeds_built
-from sao_events.decide import Action
+from sao_events.decision import Action
 from sao_events.deliveries import delivery_object, unmatched
 from sao_events.events import EVENTS, Recorded, subject
 from sao_events.ports import VERDICTS

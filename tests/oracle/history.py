@@ -16,7 +16,7 @@ import httpx
 
 from sao_events import events as e
 from sao_events.config import Config, load_config
-from sao_events.decide import Action, Decision, Reason
+from sao_events.decision import Action, Decision, Reason
 from sao_events.graph import Graph
 from sao_events.lineage import Code as Identity
 from sao_events.lineage import Reading
