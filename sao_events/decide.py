@@ -23,6 +23,8 @@ def decide_node(look: Look, name: str) -> Decision:
     """The decision for one node whose parents are decided: the first rule that applies, then whether its upstreams
     are ready.
     """
+    if look.undisturbed(name):
+        return VIEW_UNCHANGED if name in look.graph.transparent else NO_NEW_DATA
     node = look.graph.nodes[name]
     if not node.built:
         return VIEW_UNCHANGED
@@ -58,8 +60,7 @@ def rules(look: Look, node: Node) -> Decision:
             "parts": parts,
         }
         return _code(look, node, baseline, Reason.code_changed, evidence)
-    still = look.still(node.id, baseline.observed)
-    changed, newer = ((), ()) if still else look.news(node.id, baseline.observed)
+    changed, newer = look.news(node.id, baseline.observed)
     if changed:  # rule 6
         return _code(look, node, baseline, Reason.upstream_code_changed, {"changed": changed})
     if state.doubtful:  # rule 5, not held: what a lost build of other code has left may stand in the warehouse
@@ -132,9 +133,10 @@ def arrived_since(look: Look, node: Node, failure: Failure) -> tuple[str, ...]:
 
 def _newer(look: Look, node: Node, newer: tuple[str, ...], observed: Observed) -> dict[str, Any]:
     """Evidence: which feeds are newer, with the version the last build saw and the one on record."""
-    found = dict[str, Any]()
+    found, transparent = dict[str, Any](), look.graph.transparent
     for name in newer:
-        for feed in look.graph.behind(name):
-            if feed not in found and look.newer(feed, observed):
+        through = name in transparent
+        for feed in look.graph.feeds[name] if through else (name,):
+            if feed not in found and (not through or look.newer(feed, observed)):
                 found[feed] = {"built_with": observed.versions.get(feed), "now": look.position(feed)}
     return {"newer": found}

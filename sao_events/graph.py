@@ -16,6 +16,7 @@ from sao_events.falling import FALLING, replaced
 from sao_events.lineage import Code, Reading, digest
 from sao_events.nodes import Node, Source, Test
 
+Compared = tuple[str, tuple[str, ...], tuple[str, ...]]
 T = TypeVar("T", Node, Source, Test)
 
 
@@ -68,21 +69,18 @@ class Graph:
         return found
 
     @cached_property
-    def behind_views(self) -> dict[str, tuple[str, ...]]:
-        """Of the `feeds` of each node those that it reads through views only; nodes that have none are left out."""
-        through = ((name, set(feeds).difference(self.upstreams[name])) for name, feeds in self.feeds.items())
-        return {name: tuple(feed for feed in self.feeds[name] if feed in hidden) for name, hidden in through if hidden}
-
-    @cached_property
-    def apart(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-        """The upstreams of each node in two parts: first the sources, with what lies behind views only
-        (`behind_views`), then the nodes.
+    def compared(self) -> dict[str, Compared]:
+        """What a look compares with the last build of each node, in one place: its fingerprint, the feeds whose data is
+        new to it (of a view, none), and the nodes among its upstreams. Ephemeral models are left out, and what has a
+        greatest age: time alone disturbs it.
         """
-        found = dict[str, tuple[tuple[str, ...], tuple[str, ...]]]()
-        for name, upstreams in self.upstreams.items():
-            sources = [upstream for upstream in upstreams if upstream in self.sources]
-            nodes = tuple(upstream for upstream in upstreams if upstream not in self.sources)
-            found[name] = (*sources, *self.behind_views.get(name, ())), nodes
+        found = dict[str, Compared]()
+        for node in self.nodes.values():
+            if node.built and node.policy.max_staleness is None:
+                upstreams = self.upstreams[node.id]
+                nodes = tuple(name for name in upstreams if name not in self.sources)
+                feeds = () if node.transparent else self.feeds[node.id]
+                found[node.id] = self.fingerprints[node.id], feeds, nodes if len(nodes) < len(upstreams) else upstreams
         return found
 
     @cached_property

@@ -132,20 +132,33 @@ class Look:
         reading = self.graph.readings[reader]
         return then is None or reading.sees(upstream, now) != reading.sees(upstream, then)
 
-    def still(self, name: str, observed: Observed) -> bool:
-        """Whether nothing that the node is built from differs from `observed`, whatever quorums and columns say: no
-        upstream is `newer` or `changed`. Most nodes are, at most looks.
+    def undisturbed(self, name: str) -> bool:
+        """Whether everything that the rules look at is as the last build of the node left it or saw it, whatever
+        quorums and columns say: the node stays as it is. Most nodes are, at most looks, and `rules` would find the
+        same by a longer way.
         """
+        state = self.assumed.get(name) or self.states.get(name)
+        compared = self.graph.compared.get(name)
+        if state is None or compared is None or state.baseline is None or state.failure is not None or state.doubtful:
+            return False
+        observed, (fingerprint, feeds, upstreams) = state.baseline.observed, compared
+        if (
+            fingerprint != observed.fingerprint
+            or state.clears != observed.clears
+            or state.drops != observed.drops
+            or name in self.fallen
+            or (self.job is not None and self.forced(name))
+        ):
+            return False
         versions, codes, assumed, states = observed.versions, observed.codes, self.assumed, self.states
-        feeds, nodes = self.graph.apart[name]
+        sources = self.graph.sources
         for feed in feeds:
-            if self._advanced(feed, observed):
+            read = None if feed in sources else assumed.get(feed) or states.get(feed)
+            if self._advanced(feed, observed) if read is None else read.version > versions.get(feed, -1):
                 return False
-        for upstream in nodes:
-            state = assumed.get(upstream) or states.get(upstream) or self.state(upstream)
-            if (state.code is not codes.get(upstream) and self.changed(name, upstream, observed)) or (
-                state.version > versions.get(upstream, -1) and upstream not in self.graph.transparent
-            ):
+        for upstream in upstreams:
+            read = assumed.get(upstream) or states.get(upstream) or self.state(upstream)
+            if read.code is not codes.get(upstream) and self.changed(name, upstream, observed):
                 return False
         return True
 
@@ -153,9 +166,15 @@ class Look:
         """The upstreams of a node that are `changed`, and those that are `newer`."""
         changed, newer = list[str](), list[str]()
         for upstream in self.graph.upstreams[name]:
-            if self.changed(name, upstream, observed):
+            if upstream in self.graph.sources:
+                if self._advanced(upstream, observed):
+                    newer.append(upstream)
+                continue
+            state = self.state(upstream)
+            if state.code is not observed.codes.get(upstream) and self.changed(name, upstream, observed):
                 changed.append(upstream)
-            if self.newer(upstream, observed):
+            transparent = upstream in self.graph.transparent
+            if self.newer(upstream, observed) if transparent else state.version > observed.versions.get(upstream, -1):
                 newer.append(upstream)
         return tuple(changed), tuple(newer)
 

@@ -186,9 +186,8 @@ def observe(look: Look, name: str) -> Observed:
 def compared(look: Look, name: str) -> Observed:
     """Of what a build of `name` that starts now would see, all that decisions compare with."""
     graph, state = look.graph, look.state(name)
-    codes = {
-        up: code for up in graph.upstreams[name] if up in graph.nodes and (code := look.state(up).code) is not None
-    }
+    read = {up: look.state(up).code for up in graph.upstreams[name] if up in graph.nodes}
+    codes = {up: code for up, code in read.items() if code is not None}
     versions = {feed: look.position(feed) for feed in graph.feeds[name]}
     return Observed(graph.fingerprints[name], versions, codes, state.clears, state.drops)
 
