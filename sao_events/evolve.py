@@ -90,15 +90,17 @@ def _project_rejected(world: World, recorded: Recorded, event: e.ProjectRejected
 def _data_landed(world: World, recorded: Recorded, event: e.DataLanded) -> None:
     loaded_at = recorded.at if event.loaded_at is None else event.loaded_at
     landed = Landed(recorded.seq, loaded_at, event.load_id, event.rows, event.partial, event.counts)
-    if event.partial and (event.together or not event.counts):
+    load = event.load if event.together and event.load_id is not None else None
+    ends = event.load_id not in world.loads.get(event.source, ()) and _ends(world.source(event.source), landed)
+    if event.partial and (load is not None or not event.counts):
         _hold(world, event.source, Held("partial", landed))
-    elif event.load_id is not None and event.together and event.load is not None:
+    elif load is not None and event.load_id is not None:
         if _is_first(world, event):
-            _gather(world, event, event.load, event.load_id, landed)
-    elif not event.counts:
+            _gather(world, event, load, event.load_id, landed)
+    elif not event.counts and not ends:
         _hold(world, event.source, Held("empty", landed))
-    elif _is_first(world, event):
-        _count(world, event.source, landed)
+    elif _is_first(world, event) or ends:
+        _count(world, event.source, landed, ends)
     if event.scope != "probe" and not world.source(event.source).sent:
         world.sources[event.source] = replace(world.source(event.source), sent=True)
 
@@ -118,13 +120,22 @@ def _is_first(world: World, event: e.DataLanded) -> bool:
     return first
 
 
+def _ends(known: SourceState, landed: Landed) -> bool:
+    """Whether it is the end of the load that broke off last: what it wrote since is new, whatever its time or rows."""
+    same = landed.load_id == known.load_id
+    if landed.load_id is None or known.load_id is None:
+        same = landed.loaded_at == known.newest
+    return known.partial and not landed.partial and same
+
+
 def _gather(world: World, event: e.DataLanded, load: str, load_id: str, landed: Landed) -> None:
     """A landing that is new only together with others: count them all once the last of them is there."""
     loads = world.incomplete.setdefault(load, {})
     arrived = loads.setdefault(load_id, {})
     arrived[event.source] = landed
     _hold(world, event.source, Held("incomplete", landed, load, event.together))
-    if arrived.keys() >= set(event.together):
+    told = {load_id, load_id + NOT_YET}
+    if not any(told.isdisjoint(world.loads.get(source, ())) for source in event.together):
         _complete(world, loads.pop(load_id))
     elif len(loads) > INCOMPLETE:
         _complete(world, loads.pop(next(iter(loads))))  # nobody waits for it any more; in doubt, it is new
@@ -135,7 +146,7 @@ def _gather(world: World, event: e.DataLanded, load: str, load_id: str, landed: 
 def _complete(world: World, arrived: Mapping[str, Landed]) -> None:
     for source, landed in arrived.items():
         if landed.counts:
-            _count(world, source, landed)
+            _count(world, source, landed, _ends(world.source(source), landed))
         else:
             _hold(world, source, Held("empty", landed))
 
@@ -146,14 +157,15 @@ def _hold(world: World, source: str, held: Held) -> None:
         world.sources[source] = replace(known, held=held)
 
 
-def _count(world: World, source: str, landed: Landed) -> None:
+def _count(world: World, source: str, landed: Landed, ends: bool) -> None:
     known = world.source(source)
-    if known.newest is not None and landed.loaded_at <= known.newest:
+    newest = landed.loaded_at if known.newest is None else max(landed.loaded_at, known.newest)
+    if newest == known.newest and not ends:
         return
     held = known.held if known.held and known.held.landed.loaded_at > landed.loaded_at else None
     world.sources[source] = SourceState(
         version=known.version + 1,
-        newest=landed.loaded_at,
+        newest=newest,
         rows=landed.rows,
         event=landed.event,
         load_id=landed.load_id,
