@@ -195,10 +195,19 @@ MANIFESTS: dict[str, tuple[Any, str]] = {
     ),
     "a node twice": (manifest(model("model.x"), model("model.x")), "two nodes of the name model.x"),
     "a policy": (manifest(model("x", state={"lag_tolerance": "1"})), "'1' is not a duration"),
-    "nodes that are none": (manifest({"name": "x"}), "is not as dbt writes it: KeyError: 'resource_type'"),
-    "another type": (manifest({**model("x"), "depends_on": "y"}), "is not as dbt writes it: AttributeError"),
-    "a list": ([1], "is damaged"),
-    "a number": (3, "is damaged"),
+    "nodes that are none": (manifest({"unique_id": "x", "name": "x"}), "nodes: entry 0 has no resource_type"),
+    "another type": (
+        manifest({**model("x"), "depends_on": "y"}),
+        "nodes: entry 0, depends_on is a text, not a mapping",
+    ),
+    "names that are none": (
+        manifest({**model("x"), "depends_on": {"nodes": [1]}}),
+        "nodes: entry 0, depends_on, nodes is a number, not a text",
+    ),
+    "nothing": (manifest({**model("x"), "name": None}), "nodes: entry 0, name is null, not a text"),
+    "nodes in a list": ({**manifest(), "nodes": [model("x")]}, "nodes is a list, not a mapping"),
+    "a list": ([1], "the manifest is a list, not a mapping"),
+    "a number": (3, "the manifest is a number, not a mapping"),
 }
 
 
@@ -211,6 +220,14 @@ def test_a_manifest_made_by_hand_that_is_wrong(case: str, folder: Path, capsys: 
     assert says in err
     assert err.count("hand.json") == 1
     assert "bug" not in err
+
+
+def test_a_node_that_stands_twice_in_a_manifest_is_not_lost(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = manifest(model("model.x"), model("model.y"))
+    (folder / "hand.json").write_text(json.dumps(nodes).replace("entry 1", "entry 0"))
+    code, out, err = call(capsys, "--manifest", "hand.json", "--trace", "trace.yaml")
+    assert (code, out) == (3, "")
+    assert "hand.json is not as dbt writes it: the key entry 0 stands in one place twice" in err
 
 
 def test_what_is_wrong_with_the_policies_is_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,9 +80,10 @@ def _only(path: Path) -> Scenario:
 
 
 def _read(manifest: Path, settings: Settings, variables: Mapping[str, Any] | None) -> Project:
-    from sao_events.dbt.manifest import read_manifest, read_project
+    from sao_events.dbt.manifest import read_project
+    from sao_events.dbt.shape import read_strictly
 
-    body = read_manifest(manifest)
+    body = read_strictly(manifest)
     try:
         return read_project(body, vars=variables or {}, default=settings.default_config)
     except (DbtError, GraphError, PolicyError) as error:
