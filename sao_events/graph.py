@@ -211,9 +211,10 @@ class Graph:
 
     @cached_property
     def tested(self) -> dict[str, tuple[str, ...]]:
-        """What each test reads, and what lies behind the views and ephemeral models among it."""
+        """What each test reads, and what lies behind the views and ephemeral models among it, views on the way too."""
+        through = {name: self.looks_at[name] for name in self.transparent}
         return {
-            test.id: tuple(dict.fromkeys(seen for name in test.reads for seen in (name, *self.behind(name))))
+            test.id: tuple(dict.fromkeys(seen for name in test.reads for seen in (name, *through.get(name, ()))))
             for test in self.tests.values()
         }
 
