@@ -139,10 +139,9 @@ class NodeState:
         the node was neither seen missing nor cleared.
         """
         failed = self.failure is not None and self.failure.test is None
-        if self.standing is None or self.interrupted or failed:
+        if self.standing is None or self.interrupted or failed or self.dropped:
             return False
-        seen = self.standing.observed
-        return self.clears <= seen.clears and self.drops <= seen.drops
+        return self.clears <= self.standing.observed.clears
 
     @property
     def cleared(self) -> bool:
@@ -151,8 +150,8 @@ class NodeState:
 
     @property
     def dropped(self) -> bool:
-        """Whether the relation was seen missing since the last successful build started."""
-        return self.drops > (self.baseline.observed.drops if self.baseline else 0)
+        """Whether the relation was seen missing since the build of what stands there started."""
+        return self.drops > (self.standing.observed.drops if self.standing else 0)
 
 
 @record
