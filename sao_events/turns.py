@@ -17,7 +17,7 @@ from sao_events.graph import Graph
 from sao_events.lineage import Code
 from sao_events.look import Look
 from sao_events.nodes import Test
-from sao_events.plan import data_readers, decide_also, part, unreadable
+from sao_events.plan import data_readers, decide_also, drops, part, unreadable
 from sao_events.policy import Settings
 from sao_events.ports import NodeEnded, Piece
 from sao_events.state import Job, World
@@ -145,7 +145,7 @@ def next_turn(
     look.decisions = _decided(Look(graph, world, settings, now, run.job), owed, tests, planned)
     turn = _Turn(run, graph, world, others, look.decisions, gated, hashed)
     for name in graph.sort(run.nodes - gone):
-        turn.consider(name)
+        turn.consider(name, look)
     for test in tests:
         turn.consider_test(test, look)
     return Turn(
@@ -195,13 +195,12 @@ class _Turn:
         self.dropped: set[str] = set()
         self.dropped_tests: set[str] = set()
 
-    def consider(self, name: str) -> None:
+    def consider(self, name: str, look: Look) -> None:
         """Take the node, leave it out, or let it wait."""
         before = self.graph.looks_at[name]
         if name in self.busy or not self.busy.isdisjoint(before) or not self.owed.isdisjoint(before):
             return
-        falling = self.graph.falling.get(name, ())
-        if any(not self.busy.isdisjoint((view, *self.graph.readers[view])) for view in falling):
+        if any(not self.busy.isdisjoint((view, *self.graph.readers[view])) for view in drops(look, name)):
             return  # a view that another run reads would be gone from under it
         if self._untested(name, before):
             return
