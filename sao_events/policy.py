@@ -85,7 +85,7 @@ def read_policy(
     _unread(ours, "meta.sao", node, warnings)
     lazy = _flag(ours["lazy"], node, "meta.sao.lazy") if "lazy" in ours else None
     if lazy is None:
-        lazy = _flag(config.get("lazy", (default or {}).get("lazy", False)), node, "lazy")
+        lazy = _flag(config.get("lazy", block.get("lazy", False)), node, "lazy")
     staleness = (
         None if ours.get("max_staleness") is None else _duration(ours["max_staleness"], node, "meta.sao.max_staleness")
     )

@@ -74,6 +74,12 @@ def test_the_default_is_for_nodes_that_declare_neither_block(config: dict[str, A
 def test_the_default_may_be_lazy_and_a_node_may_say_no() -> None:
     assert read({}, {"lazy": True}).lazy
     assert not read({"lazy": False}, {"lazy": True}).lazy
+    assert not read({"meta": {"sao": {"lazy": False}}}, {"lazy": True}).lazy
+
+
+@pytest.mark.parametrize("config", [{"freshness": None}, {"state": {"lag_tolerance": "1h"}}])
+def test_lazy_by_default_is_for_nodes_that_declare_neither_block(config: dict[str, Any]) -> None:
+    assert not read(config, {"lazy": True}).lazy
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
