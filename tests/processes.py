@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from textwrap import dedent
-from typing import Any
+from typing import IO, Any
 
 import httpx
+
+from tests.nest import Forked, own
 
 PATIENCE = 60.0  # seconds until a test gives up waiting; none depends on how long something takes
 TOKEN = "token-of-the-loader-0123456789"
@@ -60,12 +63,32 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "sao_events", *arguments]
 
 
+def begin(
+    folder: Path, arguments: Sequence[str], errors: IO[bytes], env: Mapping[str, str] | None = None
+) -> Forked | subprocess.Popen[str]:
+    """Start a command in `folder`, its errors go to a file; by day dbt is imported already."""
+    environ = {**os.environ, **(env or {})}
+    if (nest := own()) is not None:
+        started = nest.start("tests.begun", arguments, env=environ, folder=folder, errors=errors.fileno())
+        assert started.stdin is not None
+        started.stdin.close()
+        return started
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(
+        command(*arguments), cwd=folder, env=environ, stdin=nothing, stdout=pipe, stderr=errors, text=True
+    )
+
+
 def sao(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """A command in `folder`, to its end."""
-    environ = {**os.environ, **(env or {})}
-    return subprocess.run(
-        command(*arguments), cwd=folder, capture_output=True, text=True, check=False, timeout=120, env=environ
-    )
+    with TemporaryFile() as errors:
+        process = begin(folder, arguments, errors, env)
+        assert process.stdout is not None
+        with process.stdout:
+            out = process.stdout.read()
+        code = process.wait(PATIENCE)
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, code, out, errors.read().decode())
 
 
 def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -81,10 +104,10 @@ class Served:
     """`sao-events serve` in a folder. Its log is in `<folder>/service.log`."""
 
     def __init__(self, folder: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
-        self.folder, self.options, self.env = folder, options, {**os.environ, **(env or {})}
+        self.folder, self.options, self.env = folder, options, env
         self.url = ""
         self.client = httpx.Client(timeout=20, headers={"authorization": f"Bearer {TOKEN}"})
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Forked | subprocess.Popen[str] | None = None
 
     @property
     def pid(self) -> int:
@@ -98,15 +121,7 @@ class Served:
     def begin(self) -> None:
         """Start the process and do not wait for it."""
         with (self.folder / "service.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command(*self.options, "serve", "--json", "--port", "0"),
-                cwd=self.folder,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+            self.process = begin(self.folder, [*self.options, "serve", "--json", "--port", "0"], log, self.env)
 
     def listens(self) -> None:
         """Wait until it answers."""

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.nightly import by_night
+from tests.processes import sao
 
 pytestmark = [pytest.mark.dbt, pytest.mark.slow]
 
@@ -44,12 +45,6 @@ def shop(tmp_path: Path) -> Path:
     with duckdb.connect(str(tmp_path / "shop.duckdb")) as database:
         database.execute("create schema raw; create table raw.orders as select 1 as id, 10 as amount")
     return tmp_path
-
-
-def sao(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command as a process in `folder`, to its end."""
-    command = [sys.executable, "-m", "sao_events", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 
 def answer(folder: Path, *arguments: str, code: int = 0) -> Any:

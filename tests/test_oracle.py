@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.nest import Nest, nest
 from tests.nightly import NIGHTLY, by_night
 from tests.oracle import postgres
 from tests.oracle.__main__ import one
-from tests.oracle.nest import Nest, nest
 from tests.oracle.scratch import Dbt
 
 STEPS = 7 if NIGHTLY else 4

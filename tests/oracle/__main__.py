@@ -17,10 +17,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from random import Random
 
+from tests.nest import Nest
+from tests.nest import nest as nested
 from tests.oracle.database import Database, DuckDatabase, PostgresDatabase
 from tests.oracle.history import Counts, History
-from tests.oracle.nest import Nest
-from tests.oracle.nest import nest as nested
 from tests.oracle.postgres import PostgresServer, missing, server
 from tests.oracle.scratch import Dbt
 from tests.oracle.shop import Shop

@@ -28,10 +28,10 @@ from sao_events.state import World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import catch_up
 from tests.imported_dbt import said
+from tests.nest import Nest
 from tests.oracle.audit import once_by_dbt, once_by_log, once_by_server
 from tests.oracle.code import Code
 from tests.oracle.database import SCRATCH, Database, PostgresDatabase
-from tests.oracle.nest import Nest
 from tests.oracle.process import ServiceProcess
 from tests.oracle.scratch import Dbt, Relation
 from tests.oracle.subject import Subject

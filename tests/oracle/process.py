@@ -16,13 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
-from tests.oracle.nest import Forked, Nest, branch
+from tests.nest import Forked, Nest, branch, hatch
 
 ROOT = Path(__file__).parents[2]
 START_LIMIT = 60.0
@@ -51,33 +49,10 @@ class Asked(threading.Event):
         super().clear()
 
 
-def hatched(
-    nest: Nest, command: list[str], *, cwd: Any, env: Any, stderr: Any, pass_fds: Any, **options: Any
-) -> Forked | subprocess.Popen[Any]:
-    """As `subprocess.Popen` for the service's side of the warm dbt: it comes from the nest, unless somebody has killed
-    that.
-    """
-    try:
-        return nest.start(
-            "sao_events.dbt.warm",
-            command[-1:],
-            env=env,
-            folder=cwd or Path.cwd(),
-            errors=stderr.fileno(),
-            kept=pass_fds,
-            session=True,
-            text=False,
-        )
-    except OSError:
-        return subprocess.Popen(command, cwd=cwd, env=env, stderr=stderr, pass_fds=pass_fds, **options)
-
-
 def main() -> None:
     """Serve the configuration named first, with the clock ahead by the second argument; or run a command on it."""
     nest = branch()
-    from sao_events.dbt import forked
-
-    forked.__dict__["subprocess"] = SimpleNamespace(PIPE=subprocess.PIPE, Popen=partial(hatched, nest))
+    hatch(lambda: nest)
     if len(sys.argv) > 3:
         from sao_events import cli
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.imported_dbt import ROOT, ImportedDbt, said
+from tests.nest import Nest
 from tests.oracle.code import fresh
 from tests.oracle.database import Database
-from tests.oracle.nest import Nest
 
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test")
 

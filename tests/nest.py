@@ -22,36 +22,57 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, NoReturn
+
+from tests.nightly import NIGHTLY
 
 SERVICE = ("dbt.cli.main", "sao_events.service", "sao_events.web.server", "sao_events.__main__", "sqlglot")
 MOST = 1 << 16
 
 
 class Forked:
-    """A process that a nest has started. `stdin`, `stdout`: the pipes to it."""
+    """A process that a nest has started. `stdin`, `stdout`: the pipes to it; `ended` is where it leaves its status."""
 
-    def __init__(self, pid: int, stdin: IO[Any] | None, stdout: IO[Any] | None) -> None:
-        self.pid, self.stdin, self.stdout = pid, stdin, stdout
+    def __init__(self, pid: int, stdin: IO[Any] | None, stdout: IO[Any] | None, ended: int) -> None:
+        self.pid, self.stdin, self.stdout, self._ended = pid, stdin, stdout, ended
+        self.returncode: int | None = None
+        os.set_blocking(ended, False)
 
     def poll(self) -> int | None:
-        """None while it runs. How it ended is not known."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return 0
-        return None
+        """None while it runs, then its status; that of SIGKILL for any signal."""
+        if self.returncode is None:
+            try:
+                os.kill(self.pid, 0)
+            except ProcessLookupError:
+                with contextlib.suppress(BlockingIOError):
+                    self.returncode = int(os.read(self._ended, 8) or -signal.SIGKILL)
+                self.returncode = -signal.SIGKILL if self.returncode is None else self.returncode
+                os.close(self._ended)
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Until it has ended. Raises TimeoutError."""
+        """Until it has ended; its status. Raises TimeoutError."""
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
-        while self.poll() is None:
+        while (code := self.poll()) is None:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"process {self.pid} runs on")
             time.sleep(0.005)
-        return 0
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Signal it, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
 
 
 class Nest:
@@ -77,11 +98,12 @@ class Nest:
         """
         hears, tells = os.pipe()
         output, into = os.pipe()
+        ended, ending = os.pipe()
         try:
             request = {"module": module, "arguments": list(arguments), "env": dict(env), "folder": str(folder)}
             with self._lock:
                 body = json.dumps(request | {"session": session}).encode() + b"\n"
-                sent = socket.send_fds(self._connection, [body], [hears, into, errors, *kept])
+                sent = socket.send_fds(self._connection, [body], [hears, into, errors, ending, *kept])
                 self._connection.sendall(body[sent:])
                 answer = self._connection.recv(64)
             if not answer:
@@ -89,12 +111,14 @@ class Nest:
         except OSError:
             os.close(tells)
             os.close(output)
+            os.close(ended)
             raise
         finally:
             os.close(hears)
             os.close(into)
+            os.close(ending)
         modes = ("w", "r") if text else ("wb", "rb")
-        return Forked(int(answer), os.fdopen(tells, modes[0]), os.fdopen(output, modes[1]))
+        return Forked(int(answer), os.fdopen(tells, modes[0]), os.fdopen(output, modes[1]), ended)
 
     def close(self) -> None:
         """Let it end; what it has started goes on."""
@@ -115,6 +139,44 @@ def branch() -> Nest:
     return Nest(pid, ours)
 
 
+def hatch(nest: Callable[[], Nest | None]) -> None:
+    """From now on the warm dbt of services and commands in this process comes from the nest."""
+    from sao_events.dbt import forked
+
+    forked.__dict__["subprocess"] = SimpleNamespace(PIPE=subprocess.PIPE, Popen=partial(hatched, nest))
+
+
+def hatched(
+    nest: Callable[[], Nest | None],
+    command: list[str],
+    *,
+    cwd: Any,
+    env: Any,
+    stderr: Any,
+    pass_fds: Any,
+    **options: Any,
+) -> Forked | subprocess.Popen[Any]:
+    """As `subprocess.Popen` for the service's side of the warm dbt: it comes from the nest, unless somebody has killed
+    that.
+    """
+    found = nest()
+    try:
+        if found is None:
+            raise BrokenPipeError("there is no nest")
+        return found.start(
+            "sao_events.dbt.warm",
+            command[-1:],
+            env=env,
+            folder=cwd or Path.cwd(),
+            errors=stderr.fileno(),
+            kept=pass_fds,
+            session=True,
+            text=False,
+        )
+    except OSError:
+        return subprocess.Popen(command, cwd=cwd, env=env, stderr=stderr, pass_fds=pass_fds, **options)
+
+
 @contextlib.contextmanager
 def nest(adapter: str | None = None) -> Iterator[Nest]:
     """A nest that has imported dbt, for as long as the context lasts. `adapter`: it has compiled its macros too, which
@@ -123,8 +185,8 @@ def nest(adapter: str | None = None) -> Iterator[Nest]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.oracle.nest", str(theirs.fileno()), *([adapter] if adapter else [])],
-            cwd=Path(__file__).parents[2],
+            [sys.executable, "-m", "tests.nest", str(theirs.fileno()), *([adapter] if adapter else [])],
+            cwd=Path(__file__).parents[1],
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
@@ -134,6 +196,18 @@ def nest(adapter: str | None = None) -> Iterator[Nest]:
         finally:
             started.close()
             process.wait()
+
+
+@cache
+def own() -> Nest | None:
+    """The nest of this process, as long as it runs. None by night, when each dbt is started as users start it, and
+    where there is no dbt.
+    """
+    if NIGHTLY or find_spec("dbt") is None:
+        return None
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(nest("duckdb"))
 
 
 def main() -> None:
@@ -174,7 +248,7 @@ def serve(connection: socket.socket) -> None:
 
 
 def _become(request: Mapping[str, Any], fds: list[int]) -> NoReturn:
-    with _ending():
+    with _ending(fds[3]):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if request["session"]:
             os.setsid()
@@ -190,8 +264,8 @@ def _become(request: Mapping[str, Any], fds: list[int]) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """A fork ends here, whatever happens, and never runs on as a copy of its parent."""
+def _ending(told: int | None = None) -> Iterator[None]:
+    """A fork ends here, whatever happens, and never runs on as a copy of its parent. Its status is `told`."""
     code = 0
     try:
         yield
@@ -206,6 +280,9 @@ def _ending() -> Iterator[None]:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
             sys.stderr.flush()
+        if told is not None:
+            with contextlib.suppress(OSError):
+                os.write(told, b"%d" % code)
         os._exit(code)
 
 
