@@ -226,6 +226,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     serve(connection)
+    os._exit(0)  # what is frozen would be told of as leaked
 
 
 def serve(connection: socket.socket) -> None:

@@ -165,7 +165,7 @@ def test_lost_webhooks_heal_pushes_coalesce_and_status_follows(tmp_path: Path) -
     config.write_text(f"{text}\ndata: {{loads: {{nightly: {{sources: [raw.nowhere]}}}}}}\n")
     with running(deployed.folder) as service:
         until(lambda: service.loads == 1, "the look at the start")
-        [warning] = status(service)["warnings"]
+        [warning] = until(lambda: status(service)["warnings"], "what is said of it")
         assert "sao.yml:" in warning
         assert "data.loads.nightly: raw.nowhere is no source of the project" in warning
         loads = service.loads
