@@ -24,7 +24,7 @@ from sao_events.proving import Proving
 from sao_events.records import replace
 from sao_events.standing import Standing
 from sao_events.state import Job, World
-from sao_events.turns import ActiveRun, Flight, all_wait, as_it_stands, next_turn, waits_on
+from sao_events.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on
 
 ASKS = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared)
 ERROR_HOLD, ERROR_HOLD_MOST = 5.0, 300.0
@@ -60,7 +60,7 @@ class Engine:
         self._read_project = read_project
         self._asks: list[float] = []
         self._wake: float | None = None
-        self._refresh = self._reported = self._put_off = False
+        self._refresh = self._reported = False
         self._started = False
         self._catch_up()
         self._started = True
@@ -78,7 +78,7 @@ class Engine:
         reports = self.builder.reports()
         for report in reports:
             self._take(report)
-        self._reported |= bool(reports) and (self._put_off or any(not run.stopped for run in self.runs.values()))
+        self._reported |= bool(reports) and any(not run.stopped for run in self.runs.values())
         return bool(reports)
 
     @property
@@ -119,8 +119,10 @@ class Engine:
         if self.world.project not in (None, self._project):
             self.project = self._read_project(self.store.get_project(str(self.world.project)))
             self._project = self.world.project
-            text = lambda digest: self.store.get_texts([digest]).get(digest)  # noqa: E731
-            self.proving = Proving(self.project.graph, self.world, text)
+            self.proving = Proving(self.project.graph, self.world, self._text)
+
+    def _text(self, digest: str) -> str | None:
+        return self.store.get_texts([digest]).get(digest)
 
     # Runs
 
@@ -144,7 +146,7 @@ class Engine:
         now = self.clock.now()
         asked = any(at <= now for at in self._asks) or (self._wake is not None and self._wake <= now)
         # What arrived for a node during its build need not wait for the rest of the run, unless something settles.
-        asked |= self._reported and (self._put_off or not self._asks)
+        asked |= self._reported and not self._asks
         if self.settings.trigger != "continuous":
             self._asks.clear()
             return False
@@ -157,8 +159,7 @@ class Engine:
         self._asks, self._wake, self._refresh = [at for at in self._asks if at > now], self.standing.wakes, False
         self._reported = False
         asked = asked or opened(graph, self.world, self.settings, now, decided.nodes)
-        self._put_off = all_wait(graph, decided.nodes, decided.tests, claimed) if asked else self._put_off
-        if not asked or self._put_off or not (decided.nodes or decided.tests):
+        if not asked or not (decided.nodes or decided.tests):
             return False
         self._start(decided.nodes, decided.tests, decided.decisions, None)
         return True
@@ -249,7 +250,6 @@ class Engine:
 
     def _finish(self, run: ActiveRun, status: str, message: str | None) -> None:
         del self.runs[run.id]
-        self._reported |= self._put_off
         self._append(e.RunFinished(run.id, status, message))
         if run.job and status != "error":
             self._append(e.JobFinished(run.job.id, status, self._reused_tests(run.job), message))

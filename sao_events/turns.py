@@ -6,7 +6,7 @@ waits for a node that another run is building, both to build it and to read it, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sao_events import checks
@@ -256,14 +256,6 @@ class _Turn:
             return False
         above = self.graph.ancestors(before)
         return any(all(name in above or name in self.graph.sources for name in test.reads) for test in gating)
-
-
-def all_wait(graph: Graph, nodes: Collection[str], tests: Collection[str], others: Set[str]) -> bool:
-    """Whether a run of these could only wait for what `others` have yet to do: it would keep a place from a run that
-    can begin.
-    """
-    unfinished = {*others, *nodes}
-    return bool(nodes) and not tests and all(not unfinished.isdisjoint(graph.looks_at[name]) for name in nodes)
 
 
 def waits_on(graph: Graph, name: str) -> set[str]:
