@@ -132,7 +132,8 @@ def branch() -> Nest:
     if pid == 0:
         with _ending():
             ours.close()
-            for fd, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY)):
+            os.chdir("/")  # it has nothing to do with the folder, and may end after what it was forked from
+            for fd, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
                 os.dup2(os.open(os.devnull, mode), fd)
             serve(theirs)
     theirs.close()
