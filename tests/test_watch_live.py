@@ -160,7 +160,7 @@ def test_what_is_saved_during_a_build_is_built_after_it(tmp_path: Path) -> None:
             tmp_path / "shop",
             {
                 "models/a.sql": f"{TABLE} select 1 as id",
-                "models/slow.py": traced_model("a", trace, 2.0),
+                "models/slow.py": traced_model("a", trace, 3.0),
                 "models/b.sql": f"{TABLE} select 1 as id",
             },
         )
@@ -170,6 +170,7 @@ def test_what_is_saved_during_a_build_is_built_after_it(tmp_path: Path) -> None:
         (folder / "models" / "b.sql").write_text(f"{TABLE} select 2 as id")
         (folder / "models" / "a.sql").write_text(f"{TABLE} select 3 as id")
         terminal.until("saved models/a.sql, models/b.sql")
+        until(lambda: len(_log(folder, e.ProjectLoaded)) == 2, "the code that was saved")  # later code is another then
         (folder / "models" / "a.sql").write_text(f"{TABLE} select 4 as id")
         until(lambda: _at_rest(folder), "rest")
     assert all(not line.get("beside") for line in traced(trace))
@@ -183,12 +184,16 @@ def _at_rest(folder: Path) -> bool:
     """Whether the last state that was saved is built, and nothing is under way."""
     import json
 
-    store = open_store(str(folder / ".sao" / "state.db"))
-    try:
-        saves = [it for it in store.read(limit=100_000) if isinstance(it.event, e.CodePushed)]
-        loads = [it for it in store.read(limit=100_000) if isinstance(it.event, e.ProjectLoaded)]
-    finally:
-        store.close()
+    saves, loads = _log(folder, e.CodePushed), _log(folder, e.ProjectLoaded)
     answer = json.loads(sao(folder, "status", "--json").stdout)  # after the log: it shows at least what is in there
     rest = not answer["runs"] and all(node["action"] == "reuse" for node in answer["nodes"])
-    return rest and len(saves) >= 2 and loads[-1].seq > saves[-1].seq
+    return rest and len(saves) >= 2 and loads[-1] > saves[-1]
+
+
+def _log(folder: Path, kind: type[e.Event]) -> list[int]:
+    """Where events of the kind stand in the log."""
+    store = open_store(str(folder / ".sao" / "state.db"))
+    try:
+        return [it.seq for it in store.read(limit=100_000) if isinstance(it.event, kind)]
+    finally:
+        store.close()
