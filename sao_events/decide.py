@@ -23,8 +23,6 @@ def decide_node(look: Look, name: str) -> Decision:
     """The decision for one node whose parents are decided: the first rule that applies, then whether its upstreams
     are ready.
     """
-    if look.undisturbed(name):
-        return VIEW_UNCHANGED if name in look.graph.transparent else NO_NEW_DATA
     node = look.graph.nodes[name]
     if not node.built:
         return VIEW_UNCHANGED

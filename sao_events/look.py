@@ -134,8 +134,8 @@ class Look:
 
     def undisturbed(self, name: str) -> bool:
         """Whether everything that the rules look at is as the last build of the node left it or saw it, whatever
-        quorums and columns say: the node stays as it is. Most nodes are, at most looks, and `rules` would find the
-        same by a longer way.
+        quorums and columns say: the node stays as it is. Most nodes are, in a pass over all, and `rules` would find
+        the same by a longer way.
         """
         state = self.assumed.get(name) or self.states.get(name)
         compared = self.graph.compared.get(name)

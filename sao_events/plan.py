@@ -9,7 +9,7 @@ from math import nextafter
 
 from sao_events import checks
 from sao_events.decide import arrived_since, decide_node, rules
-from sao_events.decision import Action, Decision, Reason, earliest
+from sao_events.decision import NO_NEW_DATA, VIEW_UNCHANGED, Action, Decision, Reason, earliest
 from sao_events.events import Observed
 from sao_events.evolve import succeeded
 from sao_events.falling import replaced
@@ -234,7 +234,11 @@ def _pass(
     only: Collection[str] | None = None,
 ) -> Look:
     look.held = held
+    transparent = look.graph.transparent
     for name in within:
+        if look.undisturbed(name):
+            look.decisions[name] = VIEW_UNCHANGED if name in transparent else NO_NEW_DATA
+            continue
         for view in take(look, name, claimed, only):
             look.fallen[view] = name
     return look
