@@ -212,11 +212,7 @@ class Graph:
     @cached_property
     def tested(self) -> dict[str, tuple[str, ...]]:
         """What each test reads, and what lies behind the views and ephemeral models among it, views on the way too."""
-        through = {name: self.looks_at[name] for name in self.transparent}
-        return {
-            test.id: tuple(dict.fromkeys(seen for name in test.reads for seen in (name, *through.get(name, ()))))
-            for test in self.tests.values()
-        }
+        return {test.id: self._with_behind(test.reads, self.looks_at) for test in self.tests.values()}
 
     @cached_property
     def tests_of(self) -> dict[str, tuple[str, ...]]:
@@ -276,9 +272,12 @@ class Graph:
         """
         found: dict[str, tuple[str, ...]] = {}
         for node in self.nodes.values():
-            through = (seen for parent in node.reads if self.is_transparent(parent) for seen in found[parent])
-            found[node.id] = tuple(dict.fromkeys((*node.reads, *through)))
+            found[node.id] = self._with_behind(node.reads, found)
         return found
+
+    def _with_behind(self, reads: Sequence[str], found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+        through = (seen for name in reads if self.is_transparent(name) for seen in found[name])
+        return tuple(dict.fromkeys((*reads, *through)))
 
     def looked_at(self, names: Iterable[str]) -> set[str]:
         """The nodes and sources that building `names` looks at."""

@@ -165,7 +165,7 @@ class Look:
     def news(self, name: str, observed: Observed) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The upstreams of a node that are `changed`, and those that are `newer`."""
         changed, newer = list[str](), list[str]()
-        for upstream in self.graph.upstreams[name]:
+        for upstream in self.graph.upstreams[name]:  # each state is looked up once: events come through here
             if upstream in self.graph.sources:
                 if self._advanced(upstream, observed):
                     newer.append(upstream)

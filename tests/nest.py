@@ -50,11 +50,16 @@ class Forked:
             try:
                 os.kill(self.pid, 0)
             except ProcessLookupError:
-                with contextlib.suppress(BlockingIOError):
-                    self.returncode = int(os.read(self._ended, 8) or -signal.SIGKILL)
-                self.returncode = -signal.SIGKILL if self.returncode is None else self.returncode
-                os.close(self._ended)
+                self.returncode = self._status()
         return self.returncode
+
+    def _status(self) -> int:
+        try:
+            return int(os.read(self._ended, 8) or -signal.SIGKILL)
+        except BlockingIOError:  # it left nothing, and what it has started holds the pipe
+            return -signal.SIGKILL
+        finally:
+            os.close(self._ended)
 
     def wait(self, timeout: float | None = None) -> int:
         """Until it has ended; its status. Raises TimeoutError."""
@@ -157,25 +162,22 @@ def hatched(
     pass_fds: Any,
     **options: Any,
 ) -> Forked | subprocess.Popen[Any]:
-    """As `subprocess.Popen` for the service's side of the warm dbt: it comes from the nest, unless somebody has killed
-    that.
+    """As `subprocess.Popen` for the service's side of the warm dbt: it comes from the nest, unless there is none or
+    somebody has killed it.
     """
-    found = nest()
-    try:
-        if found is None:
-            raise BrokenPipeError("there is no nest")
-        return found.start(
-            "sao_events.dbt.warm",
-            command[-1:],
-            env=env,
-            folder=cwd or Path.cwd(),
-            errors=stderr.fileno(),
-            kept=pass_fds,
-            session=True,
-            text=False,
-        )
-    except OSError:
-        return subprocess.Popen(command, cwd=cwd, env=env, stderr=stderr, pass_fds=pass_fds, **options)
+    if (found := nest()) is not None:
+        with contextlib.suppress(OSError):
+            return found.start(
+                "sao_events.dbt.warm",
+                command[-1:],
+                env=env,
+                folder=cwd or Path.cwd(),
+                errors=stderr.fileno(),
+                kept=pass_fds,
+                session=True,
+                text=False,
+            )
+    return subprocess.Popen(command, cwd=cwd, env=env, stderr=stderr, pass_fds=pass_fds, **options)
 
 
 @contextlib.contextmanager

@@ -194,7 +194,6 @@ class Root(Process):
     """Imports dbt, keeps one host for the newest version of the project, and older ones while they build."""
 
     current: Child | None = None
-    prepared = False
 
     def request(self, request: Request) -> None:
         """A parse starts a host; everything else is for hosts."""
@@ -219,9 +218,8 @@ class Root(Process):
             if json.loads(line)["ok"]:
                 if self.current is not None:
                     _tell(self.current, {"retire": True})
-                elif not self.prepared:
+                else:
                     self.chores.extend(schemas())  # for the next parse; beside the first they would only slow it down
-                    self.prepared = True
                 self.current = child
         elif line.startswith(b'{"ended"'):
             child.owed.discard(json.loads(line)["ended"])

@@ -1,8 +1,8 @@
 """The service as a process that can be killed at any instant, with a clock that can be put forward.
 
 Its `main` serves what `sao-events serve` does, until its input closes; a line `clock N` puts its clock N seconds ahead
-of the machine's, `state` asks how far it has come, `cancel RUN` does what it says. With more arguments it runs a
-command of `sao-events` instead. The warm dbt that it starts is forked too; all else of it is as it always is.
+of the machine's, `state` asks how far it has come, `cancel RUN` does what it says. The warm dbt that it starts is
+forked too; all else of it is as it always is.
 """
 
 from __future__ import annotations
@@ -50,13 +50,9 @@ class Asked(threading.Event):
 
 
 def main() -> None:
-    """Serve the configuration named first, with the clock ahead by the second argument; or run a command on it."""
+    """Serve the configuration named first, with the clock ahead by the second argument."""
     nest = branch()
     hatch(lambda: nest)
-    if len(sys.argv) > 3:
-        from sao_events import cli
-
-        sys.exit(cli.main(["--config", sys.argv[1], *sys.argv[3:]]))
     from sao_events.config import load_config
     from sao_events.service import Service
     from sao_events.web.server import HttpServer
@@ -110,7 +106,7 @@ class ServiceProcess:
         """Start, again and again while a build of the killed one still holds the state folder."""
         deadline = time.monotonic() + START_LIMIT
         while True:
-            self.process = self._fork()
+            self.process = self._fork("tests.oracle.process", str(self.config), str(self.ahead))
             said = self._answer()
             if said is not None:
                 self.url, self._branch = said["url"], said["nest"]
@@ -125,14 +121,13 @@ class ServiceProcess:
         self.ahead += seconds
         self._say(f"clock {self.ahead}")
 
-    def _fork(self, *command: str) -> Forked:
-        given = [str(self.config), str(self.ahead), *command]
+    def _fork(self, module: str, *arguments: str) -> Forked:
         with (self.folder / "service.log").open("ab") as log:
-            return self.nest.start("tests.oracle.process", given, env=self.env, folder=ROOT, errors=log.fileno())
+            return self.nest.start(module, arguments, env=self.env, folder=ROOT, errors=log.fileno())
 
     def command(self, *command: str) -> str:
         """Run a command of `sao-events` while the service is down; what it prints."""
-        process = self._fork(*command)
+        process = self._fork("tests.begun", "--config", str(self.config), *command)
         assert process.stdin is not None
         assert process.stdout is not None
         with process.stdin, process.stdout:
