@@ -37,14 +37,14 @@ from starlette.routing import Route
 
 from sao_events.clock import SystemClock
 from sao_events.config import Config, DbtConfig, Secret
-from sao_events.events import Recorded
-from sao_events.graph import Graph
-from sao_events.nodes import Source
-from sao_events.policy import Settings
+from sao_events.core.events import Recorded
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Source
+from sao_events.core.policy import Settings
+from sao_events.core.project import Project
+from sao_events.core.report import View
+from sao_events.core.state import World
 from sao_events.ports import Draft, Incoming, Receipt
-from sao_events.project import Project
-from sao_events.report import View
-from sao_events.state import World
 from sao_events.store.sqlite import SqliteStore
 from sao_events.web.guard import Rate
 from sao_events.web.server import HttpServer

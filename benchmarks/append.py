@@ -24,11 +24,20 @@ from threading import Barrier
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from sao_events.events import BuildStarted, DataLanded, Event, NodeBuilt, Observed, Recorded, RunFinished, RunStarted
-from sao_events.evolve import evolve
-from sao_events.lineage import Code, digest
+from sao_events.core.events import (
+    BuildStarted,
+    DataLanded,
+    Event,
+    NodeBuilt,
+    Observed,
+    Recorded,
+    RunFinished,
+    RunStarted,
+)
+from sao_events.core.evolve import evolve
+from sao_events.core.lineage import Code, digest
+from sao_events.core.state import World
 from sao_events.ports import Draft
-from sao_events.state import World
 from sao_events.store.checkpoint import catch_up, load_world, save_world
 from sao_events.store.sqlite import SqliteStore
 

@@ -40,17 +40,17 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.parts_of_decide.project import HOUR, SETTINGS, built, history, project
-from sao_events import events as e
+from sao_events.core import events as e
+from sao_events.core.evolve import evolve
+from sao_events.core.graph import Graph
+from sao_events.core.plan import Plan, plan
+from sao_events.core.policy import Settings
+from sao_events.core.project import Project
+from sao_events.core.standing import Standing
+from sao_events.core.state import World
 from sao_events.engine import Engine
-from sao_events.evolve import evolve
-from sao_events.graph import Graph
-from sao_events.plan import Plan, plan
-from sao_events.policy import Settings
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
-from sao_events.project import Project
 from sao_events.simulate import VirtualClock
-from sao_events.standing import Standing
-from sao_events.state import World
 from sao_events.store.checkpoint import catch_up
 from sao_events.store.memory import MemoryStore
 from sao_events.store.sqlite import SqliteStore

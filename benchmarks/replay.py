@@ -18,11 +18,11 @@ from sao_events.compare.results import result, variants
 from sao_events.compare.trace import Trace
 from sao_events.compare.tracefile import read_trace
 from sao_events.compare.variant import Change, Schedule
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.nodes import Node, Source, Test
-from sao_events.policy import Policy, Settings
-from sao_events.project import Project
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import Node, Source, Test
+from sao_events.core.policy import Policy, Settings
+from sao_events.core.project import Project
 
 HOUR = 3600.0
 STAGING, INTERMEDIATE, MARTS, TESTS = 8, 22, 30, 58

@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from sao_events.core.project import Project
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.ports import NodeBegan, NodeEnded, Piece, PieceEnded
-from sao_events.project import Project
 from tests.dbt_projects import layered, write_project
 
 

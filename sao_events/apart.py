@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from sao_events.graph import Graph
-from sao_events.identity import Known
-from sao_events.lineage import Code, Reading, digest
-from sao_events.nodes import Node
+from sao_events.core.graph import Graph
+from sao_events.core.identity import Known
+from sao_events.core.lineage import Code, Reading, digest
+from sao_events.core.nodes import Node
+from sao_events.core.project import Project
+from sao_events.core.proof.names import known, relation_name
 from sao_events.ports import Store
-from sao_events.project import Project
-from sao_events.proof.names import known, relation_name
 
 if TYPE_CHECKING:
-    from sao_events.columns import Analysis
+    from sao_events.core.columns import Analysis
 
 FORM = "columns 5"  # to be counted up when an analysis says more, or something else
 
@@ -68,7 +68,7 @@ def _reading(graph: Graph, node: Node, analysis: Analysis, adapter: str) -> Read
 
 
 def _written(text: str, adapter: str) -> str:
-    from sao_events.columns import Whole, analyse
+    from sao_events.core.columns import Whole, analyse
 
     try:
         body: dict[str, Any] = asdict(analyse(text, adapter))
@@ -78,7 +78,7 @@ def _written(text: str, adapter: str) -> str:
 
 
 def _read(text: str) -> Analysis | None:
-    from sao_events.columns import Analysis
+    from sao_events.core.columns import Analysis
 
     body = json.loads(text)
     if "whole" in body:

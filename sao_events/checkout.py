@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sao_events.errors import ConfigError, SaoError
+from sao_events.core.errors import ConfigError, SaoError
 
 if TYPE_CHECKING:
     import git

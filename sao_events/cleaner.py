@@ -15,14 +15,14 @@ from typing import Protocol
 
 from sao_events import cleaning
 from sao_events.config import Config
+from sao_events.core.errors import DbtError, SaoError, words
+from sao_events.core.events import CleanAnswered, Event, RelationsCleaned
+from sao_events.core.graph import Graph
+from sao_events.core.project import project_from_bytes
+from sao_events.core.relations import named
+from sao_events.core.state import World
 from sao_events.environment import Environment
-from sao_events.errors import DbtError, SaoError, words
-from sao_events.events import CleanAnswered, Event, RelationsCleaned
-from sao_events.graph import Graph
 from sao_events.ports import Draft
-from sao_events.project import project_from_bytes
-from sao_events.relations import named
-from sao_events.state import World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world
 

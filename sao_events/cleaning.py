@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Protocol
 
-from sao_events.graph import Graph
+from sao_events.core.graph import Graph
+from sao_events.core.relations import behind, plain_name
+from sao_events.core.state import Relation, World
 from sao_events.ports import Answer, Warehouse
-from sao_events.relations import behind, plain_name
-from sao_events.state import Relation, World
 from sao_events.warehouse import catalog
 
 SECONDS = 60.0  # that one statement is given

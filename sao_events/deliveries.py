@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sao_events.config import Config
+from sao_events.core.project import Project
+from sao_events.core.report import evidence_in, iso
 from sao_events.inputs.mapping import Atlas
 from sao_events.inputs.matched import Matcher, names_in
 from sao_events.ports import Delivered, Incoming, Receipt, Store
-from sao_events.project import Project
-from sao_events.report import evidence_in, iso
 from sao_events.store.deliveries import SAID_BEFORE
 
 SHOWN, PAGE = 20, 500

@@ -28,7 +28,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sao_events.errors import SaoError
+from sao_events.core.errors import SaoError
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "jaffle_shop"
 LIMIT, WIDTH = 180.0, 120

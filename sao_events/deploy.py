@@ -12,29 +12,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from sao_events import events as e
 from sao_events.builds import dbt_settings
 from sao_events.checkout import Checkout, without_password
 from sao_events.config import Config, SourceConfig
-from sao_events.deployment import Tracked
-from sao_events.errors import DbtError, GraphError, PolicyError, SaoError
-from sao_events.files import stamp
-from sao_events.graph import Graph
-from sao_events.identify import identified
-from sao_events.identity import Inputs, Rendered
-from sao_events.inputs.mapping import unknown
-from sao_events.nodes import Source
-from sao_events.ports import Clock, Draft, Store
-from sao_events.project import (
+from sao_events.core import events as e
+from sao_events.core.deployment import Tracked
+from sao_events.core.errors import DbtError, GraphError, PolicyError, SaoError
+from sao_events.core.graph import Graph
+from sao_events.core.identity import Inputs, Rendered
+from sao_events.core.nodes import Source
+from sao_events.core.project import (
     Project,
     project_digest,
     project_from_bytes,
     project_to_bytes,
     with_graph,
 )
-from sao_events.relations import left, made_by, recalled
-from sao_events.relations import unknown as not_on_record
-from sao_events.state import World
+from sao_events.core.relations import left, made_by, recalled
+from sao_events.core.relations import unknown as not_on_record
+from sao_events.core.state import World
+from sao_events.files import stamp
+from sao_events.identify import identified
+from sao_events.inputs.mapping import unknown
+from sao_events.ports import Clock, Draft, Store
 from sao_events.store.checkpoint import catch_up, load_world
 
 LOG = logging.getLogger("sao_events")

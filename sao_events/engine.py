@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sao_events import checks
-from sao_events import events as e
-from sao_events.cutoff import hashing
-from sao_events.decision import Decision, Reason
-from sao_events.events import Event, Observed, Recorded
-from sao_events.evolve import evolve
-from sao_events.look import Look
-from sao_events.plan import attempt, drops, observe, opened, plan, unreadable
-from sao_events.policy import Settings
+from sao_events.core import checks
+from sao_events.core import events as e
+from sao_events.core.cutoff import hashing
+from sao_events.core.decision import Decision, Reason
+from sao_events.core.events import Event, Observed, Recorded
+from sao_events.core.evolve import evolve
+from sao_events.core.look import Look
+from sao_events.core.plan import attempt, drops, observe, opened, plan, unreadable
+from sao_events.core.policy import Settings
+from sao_events.core.project import Project, project_from_bytes
+from sao_events.core.records import replace
+from sao_events.core.standing import Standing
+from sao_events.core.state import Job, World
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
-from sao_events.project import Project, project_from_bytes
 from sao_events.proving import Proving
-from sao_events.records import replace
-from sao_events.standing import Standing
-from sao_events.state import Job, World
 from sao_events.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on
 
 ASKS = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared)

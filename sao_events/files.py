@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sao_events.project import IGNORED_FOLDERS
+from sao_events.core.project import IGNORED_FOLDERS
 
 PACKAGES = "dbt_packages"
 MOST = 10_000  # folders that are looked at: a link may lead anywhere

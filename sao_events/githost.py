@@ -15,7 +15,7 @@ from http.client import HTTPException
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
-from sao_events.errors import ConfigError, SaoError
+from sao_events.core.errors import ConfigError, SaoError
 
 TIMEOUT, MOST, PAGES, PER_PAGE = 20.0, 5_000_000, 20, 100
 STATES = {"success": ("success", "success"), "failure": ("failure", "failed"), "pending": ("pending", "running")}

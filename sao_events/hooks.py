@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sao_events.errors import UsageError
+from sao_events.core.errors import UsageError
 
 MARK = "sao-events: tells the service"
 BARE, WORKING, PREVIEW = ("post-receive",), ("post-commit", "post-merge", "post-checkout"), "pre-push"

@@ -13,14 +13,14 @@ from functools import partial
 from itertools import chain
 
 from sao_events.apart import by_column, taken_apart
-from sao_events.errors import DbtError
-from sao_events.graph import Graph
-from sao_events.identity import Inputs, Known, Rendered, Same, keys, recorded, rendered_again, settled, text_digest
-from sao_events.lineage import Code
-from sao_events.nodes import Node, Test
+from sao_events.core.errors import DbtError
+from sao_events.core.graph import Graph
+from sao_events.core.identity import Inputs, Known, Rendered, Same, keys, recorded, rendered_again, settled, text_digest
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import Node, Test
+from sao_events.core.project import Project
+from sao_events.core.sqltext import same_sql
 from sao_events.ports import Store
-from sao_events.project import Project
-from sao_events.sqltext import same_sql
 
 LOG = logging.getLogger("sao_events")
 RULES = "rules 3"  # to be counted up when other templates may be compiled, or more is kept, so that they are

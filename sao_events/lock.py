@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sao_events.errors import Busy, StoreError
+from sao_events.core.errors import Busy, StoreError
 
 LOOK = 0.1  # seconds between looks at a lock that is about to become free
 

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from sao_events.events import Event, Recorded
-from sao_events.identity import Known
-from sao_events.project import Project
+from sao_events.core.events import Event, Recorded
+from sao_events.core.identity import Known
+from sao_events.core.project import Project
 
 
 class Draft(NamedTuple):

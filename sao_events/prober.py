@@ -15,15 +15,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sao_events.errors import SaoError, words
-from sao_events.events import Recorded
+from sao_events.core.errors import SaoError, words
+from sao_events.core.events import Recorded
+from sao_events.core.probes import LATE, NO_TABLE, Probe, Seen, asked, doubted, pause, read_answer, read_files, told_of
+from sao_events.core.project import Project
+from sao_events.core.report import SILENT, View, silent
+from sao_events.core.state import World
 from sao_events.ports import Clock, Draft, Warehouse
-from sao_events.probes import LATE, NO_TABLE, Probe, Seen, asked, doubted, pause, read_answer, read_files, told_of
-from sao_events.project import Project
-from sao_events.report import SILENT, View, silent
-from sao_events.state import World
 
-LOG = logging.getLogger("sao_events.probes")
+LOG = logging.getLogger("sao_events.core.probes")
 SECONDS = 30.0  # that a statement may take
 IDLE, PATIENCE = (
     3600.0,

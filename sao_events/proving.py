@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sao_events import checks
-from sao_events import events as e
-from sao_events.graph import Graph
-from sao_events.policy import Settings
-from sao_events.proven import Proofs, Question, hoped, may_prove
-from sao_events.state import World
+from sao_events.core import checks
+from sao_events.core import events as e
+from sao_events.core.graph import Graph
+from sao_events.core.policy import Settings
+from sao_events.core.proven import Proofs, Question, hoped, may_prove
+from sao_events.core.state import World
 from sao_events.turns import ActiveRun, Flight
 
 Names = tuple[str, ...]

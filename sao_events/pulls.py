@@ -14,15 +14,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from sao_events import events as e
 from sao_events import preview as previews
 from sao_events.checkout import Checkout
 from sao_events.config import Config
-from sao_events.errors import DbtError, GraphError, PolicyError, SaoError
-from sao_events.events import Event
+from sao_events.core import events as e
+from sao_events.core.errors import DbtError, GraphError, PolicyError, SaoError
+from sao_events.core.events import Event
+from sao_events.core.report import View
 from sao_events.githost import GitHost, open_host
 from sao_events.ports import Store
-from sao_events.report import View
 
 LOG = logging.getLogger("sao_events")
 NODES, ERROR, LOOK_BACK = 50, 4000, 200

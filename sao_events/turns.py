@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sao_events import checks
-from sao_events import events as e
-from sao_events.cutoff import spared
-from sao_events.decision import Action, Decision
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.look import Look
-from sao_events.nodes import Test
-from sao_events.plan import data_readers, decide_also, drops, part, unreadable
-from sao_events.policy import Settings
+from sao_events.core import checks
+from sao_events.core import events as e
+from sao_events.core.cutoff import spared
+from sao_events.core.decision import Action, Decision
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.look import Look
+from sao_events.core.nodes import Test
+from sao_events.core.plan import data_readers, decide_also, drops, part, unreadable
+from sao_events.core.policy import Settings
+from sao_events.core.state import Job, World
 from sao_events.ports import NodeEnded, Piece
-from sao_events.state import Job, World
 
 
 @dataclass(slots=True)

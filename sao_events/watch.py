@@ -19,13 +19,13 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.observers.polling import PollingObserver
 
-from sao_events import events as e
 from sao_events.config import Config
-from sao_events.errors import SaoError
+from sao_events.core import events as e
+from sao_events.core.errors import SaoError
+from sao_events.core.project import IGNORED_FOLDERS
 from sao_events.files import matters
 from sao_events.follow import Follow
 from sao_events.ports import Draft
-from sao_events.project import IGNORED_FOLDERS
 from sao_events.screen import watch_live
 from sao_events.service import Service
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from sao_events.errors import ConfigError
+from sao_events.core.errors import ConfigError
 
 _NULL, _TRUE, _FALSE = ("", "~", "null", "Null", "NULL"), ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _INT, _FLOAT = re.compile(r"[-+]?[0-9]+"), re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import duckdb
 
-from sao_events.columns import Analysis, Whole, analyse
-from sao_events.lineage import Code, Reading
+from sao_events.core.columns import Analysis, Whole, analyse
+from sao_events.core.lineage import Code, Reading
 from tests.random_queries import TABLES, Maker, everything, fill, rows
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from sao_events import events as e
 from sao_events.compare.trace import Durations, Trace
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.nodes import Node, Source, Test
-from sao_events.policy import Policy
+from sao_events.core import events as e
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import Node, Source, Test
+from sao_events.core.policy import Policy
+from sao_events.core.project import Project
 from sao_events.ports import Draft
-from sao_events.project import Project
 
 START = datetime(2026, 1, 5, tzinfo=UTC).timestamp()  # a Monday
 HOUR, DAY = 3600.0, 86400.0

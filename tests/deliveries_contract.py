@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sao_events.errors import UsageError
-from sao_events.events import CodePushed
+from sao_events.core.errors import UsageError
+from sao_events.core.events import CodePushed
 from sao_events.ports import VERDICTS, Delivered, Delivery, Draft, Incoming, Receipt, Store
 from sao_events.store import deliveries
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sao_events import events as e
-from sao_events.decision import Action, Decision, Reason
+from sao_events.core import events as e
+from sao_events.core.decision import Action, Decision, Reason
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import digest
+from sao_events.core.plan import decide
+from sao_events.core.policy import Policy, Settings
+from sao_events.core.project import Project, project_from_bytes
+from sao_events.core.state import World
 from sao_events.engine import Engine
-from sao_events.graph import Graph
-from sao_events.lineage import digest
-from sao_events.plan import decide
-from sao_events.policy import Policy, Settings
 from sao_events.ports import Draft, NodeEnded, Piece, Report
-from sao_events.project import Project, project_from_bytes
 from sao_events.scenario import Scenario
 from sao_events.simulate import Simulation, VirtualBuilder, VirtualClock
-from sao_events.state import World
 from sao_events.store.memory import MemoryStore
 from tests.warehouse import Warehouse, follow
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import duckdb
 
-from sao_events.claims import Claim
-from sao_events.proof import needs, shape_of
+from sao_events.core.claims import Claim
+from sao_events.core.proof import needs, shape_of
 from tests.oracle import postgres
 from tests.oracle.postgres import PostgresServer
 

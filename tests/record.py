@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from sao_events import checks
-from sao_events import events as e
-from sao_events.decision import Decision, Reason
-from sao_events.evolve import evolve
-from sao_events.graph import Graph
-from sao_events.lineage import Code, Reading
-from sao_events.look import Look
-from sao_events.nodes import Cutoff, Node, Source, Test
-from sao_events.plan import Plan, attempt, decide, plan
-from sao_events.policy import Policy, Quorum, Settings
-from sao_events.state import Job, World
+from sao_events.core import checks
+from sao_events.core import events as e
+from sao_events.core.decision import Decision, Reason
+from sao_events.core.evolve import evolve
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code, Reading
+from sao_events.core.look import Look
+from sao_events.core.nodes import Cutoff, Node, Source, Test
+from sao_events.core.plan import Plan, attempt, decide, plan
+from sao_events.core.policy import Policy, Quorum, Settings
+from sao_events.core.state import Job, World
 
 HOUR = 3600.0
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sao_events import events as e
-from sao_events.errors import StoreError, UsageError
-from sao_events.identity import Known
-from sao_events.lineage import Code
+from sao_events.core import events as e
+from sao_events.core.errors import StoreError, UsageError
+from sao_events.core.identity import Known
+from sao_events.core.lineage import Code
+from sao_events.core.state import World
 from sao_events.ports import Draft, Store
-from sao_events.state import World
 from sao_events.store.checkpoint import catch_up, load_world, save_world, world_to_bytes
 from tests.deliveries_contract import DeliveriesContract
 

@@ -1,6 +1,7 @@
 """The house rules of the package, read from its source: who may import whom, what the core may name, size, docstrings.
 
-A module that is new at the top level belongs in the table below; docs/ARCHITECTURE.md says what the rings are for.
+A module that is new at the top level, or in the core, belongs in the table below; docs/ARCHITECTURE.md says what the
+rings are for.
 Imports inside functions and under TYPE_CHECKING count like any other: knowing a module is knowing it.
 """
 
@@ -19,8 +20,8 @@ import pytest
 PACKAGE = "sao_events"
 SOURCE = Path(__file__).parent.parent / PACKAGE
 
-# Each module of the core may import those before it.
-CORE = (
+# Each module of the folder `core` may import those before it.
+IN_CORE = (
     "records",
     "errors",
     "compact",
@@ -64,6 +65,7 @@ CORE = (
     "report",
     "column_name",
 )
+CORE = tuple(f"core.{name}" for name in IN_CORE)
 PORTS = ("ports", "clock")
 ADAPTERS = ("checkout", "dbt", "files", "githost", "inputs", "lock", "store", "warehouse", "yamltext")
 SHELL = (
@@ -99,7 +101,7 @@ SHELL = (
     "worker",
     "__main__",
 )
-ROOT = "__init__"  # the package's own docstring and version: imports nothing, may be imported by all
+ROOTS = ("__init__", "core.__init__")  # docstrings, and the version: import nothing, may be imported by all
 
 LINES = 400
 
@@ -120,7 +122,9 @@ ARTIFACTS = ("manifest.json", "partial_parse.msgpack", "run_results.json")
 
 @dataclass(frozen=True)
 class Module:
-    """One source file: its dotted name, its unit (the module or folder at the top level that holds it) and its text."""
+    """One source file: its dotted name, its unit (the module or folder at the top level, or at that of the core, that
+    holds it) and its text.
+    """
 
     name: str
     unit: str
@@ -145,7 +149,8 @@ def load(source: Path) -> Tree:
         parts = path.relative_to(source).with_suffix("").parts
         text = path.read_text(encoding="utf-8")
         name = ".".join((PACKAGE, *(part for part in parts if part != "__init__")))
-        modules[name] = Module(name, parts[0], path.stem == "__init__", text, ast.parse(text))
+        unit = ".".join(parts[: 2 if parts[0] == "core" else 1])
+        modules[name] = Module(name, unit, path.stem == "__init__", text, ast.parse(text))
     return modules
 
 
@@ -180,18 +185,18 @@ def _origin(module: Module, node: ast.ImportFrom) -> str:
 
 
 def _may_import(importer: str, imported: str) -> bool:
-    if imported in {importer, ROOT}:
+    if imported in {importer, *ROOTS}:
         return True
     if importer in CORE:
         return imported in CORE[: CORE.index(importer)]
     if importer in PORTS + ADAPTERS:
         return imported in CORE + PORTS
-    return importer != ROOT
+    return importer not in ROOTS
 
 
 def unknown_modules(tree: Tree) -> list[str]:
-    """Modules at the top level that no ring claims."""
-    known = {*CORE, *PORTS, *ADAPTERS, *SHELL, ROOT}
+    """Modules at the top level, or in the core, that no ring claims."""
+    known = {*CORE, *PORTS, *ADAPTERS, *SHELL, *ROOTS}
     return [
         f"{PACKAGE}.{unit}: in no ring; add it to CORE, PORTS, ADAPTERS or SHELL in tests/test_architecture.py"
         for unit in sorted({module.unit for module in tree.values()} - known)
@@ -213,7 +218,7 @@ def cycles(tree: Tree) -> list[str]:
     files = {module.name: {name for _, name in imports(module, tree)} for module in tree.values()}
     units: dict[str, set[str]] = {module.unit: set() for module in tree.values()}
     for module in tree.values():
-        units[module.unit] |= {tree[name].unit for name in files[module.name]} - {module.unit, ROOT}
+        units[module.unit] |= {tree[name].unit for name in files[module.name]} - {module.unit, *ROOTS}
     found = (_cycle(files), _cycle(units))
     return [f"cycle: {' -> '.join(cycle)}" for cycle in found if cycle]
 
@@ -317,9 +322,10 @@ def test_the_package_keeps(check: Check) -> None:
 
 SOUND = {
     "__init__": '"""Doc."""\n__version__ = "1"',
-    "errors": '"""Doc."""\nimport re\nfrom datetime import UTC, datetime\nfrom pathlib import PurePath',
-    "events": '"""Doc."""\nfrom sao_events import errors\n\ndef kind() -> str:\n    """Doc."""\n\ndef _hidden(): ...',
-    "ports": '"""Doc: reads manifest.json."""\nfrom sao_events.events import kind',
+    "core/__init__": '"""Doc."""',
+    "core/errors": '"""Doc."""\nimport re\nfrom datetime import UTC, datetime\nfrom pathlib import PurePath',
+    "core/events": '"""Doc."""\nfrom sao_events.core import errors\n\ndef kind():\n    """Doc."""\n\ndef _own(): ...',
+    "ports": '"""Doc: reads manifest.json."""\nfrom sao_events.core.events import kind',
     "store/__init__": '"""Doc."""\nfrom .sqlite import Sqlite',
     "store/sqlite": '"""Doc."""\nimport sqlite3\n\nclass Sqlite:\n    """Doc."""\n\n    def close(self): open("x")',
     "dbt/__init__": '"""Doc."""\nNAME = "target/manifest.json"',
@@ -330,16 +336,17 @@ SOUND = {
 BROKEN: list[tuple[Check, dict[str, str], str]] = [
     (unknown_modules, {"misc": ""}, "sao_events.misc: in no ring; add it"),
     (unknown_modules, {"helpers/text": ""}, "sao_events.helpers: in no ring"),
+    (unknown_modules, {"core/helpers/text": ""}, "sao_events.core.helpers: in no ring"),
     (
         wrong_direction,
-        {"errors": "from sao_events.events import kind"},
-        "errors:1: errors may not import sao_events.events",
+        {"core/errors": "from sao_events.core.events import kind"},
+        "core.errors:1: core.errors may not import sao_events.core.events",
     ),
-    (wrong_direction, {"errors": "from . import events"}, "errors may not import sao_events.events"),
+    (wrong_direction, {"core/errors": "from . import events"}, "core.errors may not import sao_events.core.events"),
     (
         wrong_direction,
-        {"errors": "def f():\n    import sao_events.cli"},
-        "errors:2: errors may not import sao_events.cli",
+        {"core/errors": "def f():\n    import sao_events.cli"},
+        "errors:2: core.errors may not import sao_events.cli",
     ),
     (wrong_direction, {"ports": "from sao_events import store"}, "ports may not import sao_events.store"),
     (
@@ -359,24 +366,33 @@ BROKEN: list[tuple[Check, dict[str, str], str]] = [
         "sao_events:1: __init__ may not import sao_events.cli",
     ),
     (
+        wrong_direction,
+        {"core/__init__": "from sao_events.core.errors import x"},
+        "core.__init__ may not import sao_events.core.errors",
+    ),
+    (
         cycles,
         {"engine": "import sao_events.worker", "worker": "def f():\n    from sao_events import engine"},
         "cycle: ",
     ),
     (cycles, {"store/sqlite": "from sao_events.store import Sqlite"}, "sao_events.store -> "),
     (cycles, {"web/a": "import sao_events.jobs", "jobs": "import sao_events.web.b", "web/b": ""}, "jobs"),
-    (impure_core, {"events": "import time"}, "sao_events.events:1: the core is pure, it may not name time"),
+    (impure_core, {"core/events": "import time"}, "sao_events.core.events:1: the core is pure, it may not name time"),
     (
         impure_core,
-        {"events": "def f():\n    from os import environ"},
+        {"core/events": "def f():\n    from os import environ"},
         "events:2: the core is pure, it may not name os.environ",
     ),
-    (impure_core, {"events": "from pathlib import Path"}, "pathlib.Path"),
-    (impure_core, {"events": "import logging, random"}, "random"),
-    (impure_core, {"events": "open('x')"}, "open"),
-    (impure_core, {"events": "from datetime import datetime\nfactory = datetime.utcnow"}, "events:2: the core is pure"),
-    (impure_core, {"events": "def f(clock): return clock.now()"}, ".now()"),
-    (impure_core, {"events": "def f(path): return path.read_text()"}, ".read_text()"),
+    (impure_core, {"core/events": "from pathlib import Path"}, "pathlib.Path"),
+    (impure_core, {"core/events": "import logging, random"}, "random"),
+    (impure_core, {"core/events": "open('x')"}, "open"),
+    (
+        impure_core,
+        {"core/events": "from datetime import datetime\nfactory = datetime.utcnow"},
+        "events:2: the core is pure",
+    ),
+    (impure_core, {"core/events": "def f(clock): return clock.now()"}, ".now()"),
+    (impure_core, {"core/events": "def f(path): return path.read_text()"}, ".read_text()"),
     (too_long, {"cli": "x = 1\n" * 401}, "sao_events.cli: 401 lines, more than 400"),
     (undocumented, {"cli": "x = 1"}, "sao_events.cli:1: the module has no docstring"),
     (undocumented, {"cli": '"""Doc."""\nasync def serve(): ...'}, "cli:2: serve has no docstring"),

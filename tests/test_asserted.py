@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sao_events.claims import Claim
+from sao_events.core.claims import Claim
 from sao_events.dbt.asserted import Asserted
 
 MODEL = {"resource_type": "model", "config": {"materialized": "table", "contract": {"enforced": False}}}

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
-from sao_events.events import CodePushed
+from sao_events.core.events import CodePushed
 from sao_events.lock import StateLock
 from sao_events.ports import Draft
 from sao_events.store.sqlite import SqliteStore

@@ -14,9 +14,9 @@ import pytest
 from sao_events import builds as module
 from sao_events.builds import Builds
 from sao_events.config import load_config
-from sao_events.graph import Graph
+from sao_events.core.graph import Graph
+from sao_events.core.project import Project
 from sao_events.ports import Piece, PieceEnded, Report
-from sao_events.project import Project
 
 
 class Told:

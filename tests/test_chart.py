@@ -11,7 +11,7 @@ from sao_events.compare.drawing import cut, span, ticks
 from sao_events.compare.results import Result, compare, variants
 from sao_events.compare.trace import Durations, Trace
 from sao_events.compare.variant import Change, Schedule
-from sao_events.policy import Settings
+from sao_events.core.policy import Settings
 from tests.compared import DAY, HOUR, node, project, trace
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from sao_events import events as e
 from sao_events.cleaner import Cleaner
 from sao_events.cleaning import Left, agreed, from_value, unanswered, value_of
 from sao_events.config import Config, DbtConfig
-from sao_events.errors import StoreError
-from sao_events.evolve import evolve
-from sao_events.graph import Graph
-from sao_events.nodes import Node
-from sao_events.policy import Settings
+from sao_events.core import events as e
+from sao_events.core.errors import StoreError
+from sao_events.core.evolve import evolve
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Node
+from sao_events.core.policy import Settings
+from sao_events.core.project import Project, project_digest, project_to_bytes
+from sao_events.core.report import View
+from sao_events.core.state import Relation, World
 from sao_events.ports import Answer, Draft
-from sao_events.project import Project, project_digest, project_to_bytes
-from sao_events.report import View
-from sao_events.state import Relation, World
 from sao_events.store.memory import MemoryStore
 from sao_events.store.sqlite import SqliteStore
 from tests.record import node

@@ -18,7 +18,7 @@ import pytest
 from sao_events.cli import exit_code, main, make_parser
 from sao_events.cli.log import since_instant
 from sao_events.cli.output import Output, clock, node_row, span
-from sao_events.errors import Busy, ConfigError, DbtError, SaoError, StoreError, UsageError
+from sao_events.core.errors import Busy, ConfigError, DbtError, SaoError, StoreError, UsageError
 from sao_events.ports import Delivery, Draft, Incoming
 from sao_events.scenario import read_scenarios
 from sao_events.simulate import Simulation
@@ -420,7 +420,7 @@ def test_a_bug_says_that_it_is_one(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("half of nothing")
 
-    monkeypatch.setattr("sao_events.report.status", broken)
+    monkeypatch.setattr("sao_events.core.report.status", broken)
     code, _, err = call(capsys, "status")
     assert code == 3
     assert "ZeroDivisionError: half of nothing" in err

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from sao_events import events as e
 from sao_events.cleaning import Left, Status, value_of
 from sao_events.cli import clean, main
-from sao_events.errors import Busy
+from sao_events.core import events as e
+from sao_events.core.errors import Busy
+from sao_events.core.state import Relation
 from sao_events.lock import StateLock
 from sao_events.ports import Draft
-from sao_events.state import Relation
 from sao_events.store.checkpoint import load_world
 from sao_events.store.sqlite import SqliteStore
 from tests.dbt_projects import write_project

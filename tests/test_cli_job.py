@@ -9,8 +9,8 @@ import pytest
 
 from sao_events.cli.job import Followed
 from sao_events.config import Config, DbtConfig
-from sao_events.events import JobFinished, JobRequested, Recorded, RunFinished
-from sao_events.policy import Settings
+from sao_events.core.events import JobFinished, JobRequested, Recorded, RunFinished
+from sao_events.core.policy import Settings
 from sao_events.ports import Draft
 from sao_events.scenario import read_scenarios
 from sao_events.simulate import Simulation

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from sao_events.columns import Analysis, Whole, analyse
-from sao_events.lineage import Code, Reading
+from sao_events.core.columns import Analysis, Whole, analyse
+from sao_events.core.lineage import Code, Reading
 from tests.columns_oracle import case
 
 M = "with s as (select * from db.raw) select id, amount + 1 as more from s where kind = 'a'"

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from sao_events import events as e
 from sao_events.compare import workers
 from sao_events.compare.replay import Outcome, Replay
 from sao_events.compare.results import RECORDED, TODAY, Result, compare, covered, notes, reference, values, variants
 from sao_events.compare.trace import Durations, Trace
 from sao_events.compare.variant import Change, Schedule, Variant, read_schedule
-from sao_events.errors import UsageError
-from sao_events.nodes import Test as DataTest
-from sao_events.policy import Policy, Settings
+from sao_events.core import events as e
+from sao_events.core.errors import UsageError
+from sao_events.core.nodes import Test as DataTest
+from sao_events.core.policy import Policy, Settings
 from sao_events.ports import Draft
 from tests.compared import DAY, HOUR, START, node, project, trace
 

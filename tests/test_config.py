@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from sao_events.config import DEFAULTS, KEYS, VARIABLES, Config, Secret, load_config, require_project
+from sao_events.core.errors import ConfigError
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Source
+from sao_events.core.project import Project, quorum_warnings
 from sao_events.deploy import as_told
-from sao_events.errors import ConfigError
-from sao_events.graph import Graph
-from sao_events.nodes import Source
-from sao_events.project import Project, quorum_warnings
 from tests.record import node, source
 
 ROOT = Path(__file__).parent.parent

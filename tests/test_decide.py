@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from sao_events.decision import Action, Decision, Reason
-from sao_events.events import EngineStarted, NodeBuilt
-from sao_events.lineage import Code
-from sao_events.nodes import Test
-from sao_events.plan import decide
-from sao_events.policy import Settings
-from sao_events.state import World
+from sao_events.core.decision import Action, Decision, Reason
+from sao_events.core.events import EngineStarted, NodeBuilt
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import Test
+from sao_events.core.plan import decide
+from sao_events.core.policy import Settings
+from sao_events.core.state import World
 from tests.record import HOUR, Record, graph, node, source, view
 
 A, B = source("a"), source("b")

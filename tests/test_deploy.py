@@ -9,17 +9,17 @@ from typing import TypeAlias
 
 import pytest
 
-from sao_events import events as e
 from sao_events.config import Config, load_config
+from sao_events.core import events as e
+from sao_events.core.errors import DbtError, SaoError
+from sao_events.core.graph import Graph
+from sao_events.core.identity import Inputs, Rendered
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import Node
+from sao_events.core.project import Project
+from sao_events.core.state import World
 from sao_events.deploy import Deployer, Found
-from sao_events.errors import DbtError, SaoError
 from sao_events.files import stamp
-from sao_events.graph import Graph
-from sao_events.identity import Inputs, Rendered
-from sao_events.lineage import Code
-from sao_events.nodes import Node
-from sao_events.project import Project
-from sao_events.state import World
 from sao_events.store.memory import MemoryStore
 from tests.repositories import bare_with_clone, commit
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from sao_events import events as e
+from sao_events.core import events as e
+from sao_events.core.errors import SaoError
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Test
+from sao_events.core.policy import Settings
+from sao_events.core.project import Project, project_digest, project_to_bytes
 from sao_events.engine import ERROR_HOLD, ERROR_HOLD_MOST, Engine
-from sao_events.errors import SaoError
-from sao_events.graph import Graph
-from sao_events.nodes import Test
-from sao_events.policy import Settings
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
-from sao_events.project import Project, project_digest, project_to_bytes
 from sao_events.simulate import VirtualClock
 from sao_events.store.memory import MemoryStore
 from tests.record import HOUR, graph, node, source, view

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sao_events import evolve as folding
 from sao_events.config.landings import read_evidence
-from sao_events.errors import ConfigError
-from sao_events.events import DataLanded, Recorded
-from sao_events.evidence import Evidence, in_two_loads
-from sao_events.evolve import evolve
-from sao_events.state import World
+from sao_events.core import evolve as folding
+from sao_events.core.errors import ConfigError
+from sao_events.core.events import DataLanded, Recorded
+from sao_events.core.evidence import Evidence, in_two_loads
+from sao_events.core.evolve import evolve
+from sao_events.core.state import World
+from sao_events.core.stored import event_from_json, event_to_json
 from sao_events.store.checkpoint import world_from_bytes, world_to_bytes
-from sao_events.stored import event_from_json, event_to_json
 from sao_events.yamltext import documents
 
 SOURCES = ("a", "b", "c")

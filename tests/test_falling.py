@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sao_events.falling import replaced
+from sao_events.core.falling import replaced
 from tests.imported_dbt import said
 from tests.oracle.database import PostgresDatabase
 from tests.oracle.postgres import missing, server

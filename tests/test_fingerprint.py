@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot.errors import SqlglotError
 
-from sao_events.fingerprint import canonical, canonical_python, combine, read, stable
+from sao_events.core.fingerprint import canonical, canonical_python, combine, read, stable
 
 SAME = {
     "line comment": ('select a -- it\'s a "note"\nfrom t', "select a\nfrom t"),

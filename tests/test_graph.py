@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from sao_events.errors import GraphError
-from sao_events.graph import Graph
-from sao_events.lineage import Code, Reading
-from sao_events.nodes import Node, Source, Test
-from sao_events.policy import Policy, Quorum
-from sao_events.project import graph_warnings
+from sao_events.core.errors import GraphError
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code, Reading
+from sao_events.core.nodes import Node, Source, Test
+from sao_events.core.policy import Policy, Quorum
+from sao_events.core.project import graph_warnings
 from sao_events.scenario import parse_scenarios
 from tests.histories import histories
 from tests.record import graph, node, source, view

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from sao_events import hooks
-from sao_events.errors import UsageError
-from sao_events.events import CodePushed
+from sao_events.core.errors import UsageError
+from sao_events.core.events import CodePushed
 from sao_events.store import open_store
 from tests.repositories import ENVIRON, bare_with_clone, commit, git
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sao_events.events import DataLanded
-from sao_events.evidence import AHEAD
+from sao_events.core.events import DataLanded
+from sao_events.core.evidence import AHEAD
 from sao_events.inputs.data import (
     MOST,
     ROWS,

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sao_events.errors import UsageError
-from sao_events.events import CodePushed
+from sao_events.core.errors import UsageError
+from sao_events.core.events import CodePushed
 from sao_events.inputs.delivery import FORM, FORM_LIMIT, JSON, Message, Push, Repository, Said, Unverified
 from sao_events.inputs.git import is_commit, is_nothing, is_ref, read_hint
 from sao_events.inputs.github import PROVIDER

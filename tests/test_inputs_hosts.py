@@ -11,8 +11,8 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from sao_events.errors import UsageError
-from sao_events.events import CodePushed
+from sao_events.core.errors import UsageError
+from sao_events.core.events import CodePushed
 from sao_events.inputs.delivery import Message, Push, Repository, Said
 from sao_events.inputs.git import is_commit, is_ref
 from sao_events.inputs.providers import PROVIDERS

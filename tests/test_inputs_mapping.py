@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from sao_events.graph import Graph
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Node, Source
+from sao_events.core.project import Project
 from sao_events.inputs.landing import Landing, Place
 from sao_events.inputs.mapping import Atlas, Found, Named, Rule, shared_out, unknown, wrong_in
 from sao_events.inputs.openlineage import ADAPTERS
-from sao_events.nodes import Node, Source
-from sao_events.project import Project
 
 
 def atlas(adapter: str, *relations: str, models: tuple[str, ...] = ()) -> Atlas:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sao_events.errors import UsageError
+from sao_events.core.errors import UsageError
 from sao_events.inputs.delivery import Message, Unknown, Unverified
 from sao_events.inputs.providers import PROVIDERS
 from sao_events.inputs.signed import path_token, signing_key, standard_webhooks

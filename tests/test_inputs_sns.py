@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sao_events.errors import ConfigError
+from sao_events.core.errors import ConfigError
 from sao_events.inputs import fetched, sns
 from sao_events.inputs.delivery import Message, Provider, Unknown, Unverified
 from sao_events.inputs.fetched import is_at

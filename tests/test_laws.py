@@ -25,14 +25,14 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from sao_events import events as e
-from sao_events.evolve import evolve
-from sao_events.plan import plan
+from sao_events.core import events as e
+from sao_events.core.evolve import evolve
+from sao_events.core.plan import plan
+from sao_events.core.state import World
+from sao_events.core.stored import event_from_json, event_to_json
 from sao_events.ports import Draft
 from sao_events.scenario import parse_scenarios
-from sao_events.state import World
 from sao_events.store.checkpoint import world_from_bytes, world_to_bytes
-from sao_events.stored import event_from_json, event_to_json
 from sao_events.yamltext import Word
 from tests.histories import histories
 from tests.laws import History, decided, lawful, sound

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sao_events import events as e
-from sao_events.decision import Action
-from sao_events.evolve import evolve
-from sao_events.plan import plan
+from sao_events.core import events as e
+from sao_events.core.decision import Action
+from sao_events.core.evolve import evolve
+from sao_events.core.plan import plan
+from sao_events.core.state import World
 from sao_events.scenario import parse_scenarios
 from sao_events.simulate import Simulation
-from sao_events.state import World
 from sao_events.store.checkpoint import world_from_bytes, world_to_bytes
 from tests.histories import OURS, histories
 from tests.laws import History, LogReader, decided, held_in_a_view, sound

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sao_events.lineage import Code, Reading, digest, spares
+from sao_events.core.lineage import Code, Reading, digest, spares
 
 OLD = Code("rows", (("id", "1"), ("amount", "1")))
 ADDED = Code("rows", (("id", "1"), ("amount", "1"), ("note", "1")))

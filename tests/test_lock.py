@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sao_events.errors import Busy, StoreError
+from sao_events.core.errors import Busy, StoreError
 from sao_events.lock import StateLock
 
 

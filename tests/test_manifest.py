@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from sao_events.core.errors import DbtError, PolicyError
+from sao_events.core.nodes import Node
+from sao_events.core.policy import Policy
+from sao_events.core.project import Project, project_from_bytes, project_to_bytes
 from sao_events.dbt import DbtSettings, load, read_manifest, read_project
-from sao_events.errors import DbtError, PolicyError
-from sao_events.nodes import Node
-from sao_events.policy import Policy
-from sao_events.project import Project, project_from_bytes, project_to_bytes
 from tests.dbt_projects import write_project
 
 Body = dict[str, Any]

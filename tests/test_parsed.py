@@ -9,13 +9,13 @@ from typing import Literal
 
 import pytest
 
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import Node
+from sao_events.core.project import Project
 from sao_events.dbt import DbtSettings, command, open_builder
 from sao_events.dbt.command import PARTIAL, bring_parse, parse_folder, parsed
 from sao_events.dbt.timed import time_dependent
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.nodes import Node
-from sao_events.project import Project
 from tests.dbt_projects import write_project
 from tests.nightly import by_night
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sao_events.events import EngineStarted
-from sao_events.look import Look
-from sao_events.nodes import Test
-from sao_events.plan import attempt, decide, observe
-from sao_events.state import World
+from sao_events.core.events import EngineStarted
+from sao_events.core.look import Look
+from sao_events.core.nodes import Test
+from sao_events.core.plan import attempt, decide, observe
+from sao_events.core.state import World
 from tests.record import HOUR, Record, node, source, view
 
 A, B = source("a"), source("b")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sao_events.errors import PolicyError
-from sao_events.policy import Policy, key_named, read_policy
-from sao_events.windows import parse_duration
+from sao_events.core.errors import PolicyError
+from sao_events.core.policy import Policy, key_named, read_policy
+from sao_events.core.windows import parse_duration
 
 HOUR = 3600.0
 HOURLY = {"count": 1, "period": "hour"}

@@ -16,17 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sao_events import events as e
-from sao_events.errors import PolicyError
-from sao_events.events import Recorded
-from sao_events.evolve import evolve
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.nodes import Source
-from sao_events.policy import Settings
-from sao_events.ports import Answer, Draft
-from sao_events.prober import Prober, _files
-from sao_events.probes import (
+from sao_events.core import events as e
+from sao_events.core.errors import PolicyError
+from sao_events.core.events import Recorded
+from sao_events.core.evolve import evolve
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import Source
+from sao_events.core.policy import Settings
+from sao_events.core.probes import (
     LOADED_AT,
     METADATA,
     Probe,
@@ -41,9 +39,11 @@ from sao_events.probes import (
     told_of,
     was_read,
 )
-from sao_events.project import Project
-from sao_events.report import RESTLESS, View, status
-from sao_events.state import World
+from sao_events.core.project import Project
+from sao_events.core.report import RESTLESS, View, status
+from sao_events.core.state import World
+from sao_events.ports import Answer, Draft
+from sao_events.prober import Prober, _files
 from tests.dbt_projects import write_project
 from tests.oracle.postgres import missing, server
 from tests.processes import Served, served, until

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from sao_events.claims import Claim, implies
-from sao_events.proof import needs, repeatable, shape_of
+from sao_events.core.claims import Claim, implies
+from sao_events.core.proof import needs, repeatable, shape_of
 from tests.proof_oracle import case
 
 COLUMNS: dict[str, dict[str, str | None]] = {

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from sao_events import events as e
-from sao_events.claims import Claim
+from sao_events.core import events as e
+from sao_events.core.claims import Claim
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import Node, Source, Test
+from sao_events.core.policy import Settings
+from sao_events.core.project import Project, project_digest, project_from_bytes, project_to_bytes
+from sao_events.core.proven import Chain, Proofs, Question, hoped
 from sao_events.engine import Engine
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.nodes import Node, Source, Test
-from sao_events.policy import Settings
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
-from sao_events.project import Project, project_digest, project_from_bytes, project_to_bytes
-from sao_events.proven import Chain, Proofs, Question, hoped
 from sao_events.simulate import VirtualClock
 from sao_events.store.memory import MemoryStore
 from tests.record import Record

@@ -14,9 +14,9 @@ from sao_events.compare.results import compare, variants
 from sao_events.compare.snippet import build_after, snippet
 from sao_events.compare.trace import Durations
 from sao_events.compare.variant import Change, with_policies
-from sao_events.nodes import Test as DataTest
-from sao_events.policy import Policy, Settings, read_policy
-from sao_events.windows import Calendar
+from sao_events.core.nodes import Test as DataTest
+from sao_events.core.policy import Policy, Settings, read_policy
+from sao_events.core.windows import Calendar
 from tests.compared import HOUR, node, project, trace
 
 MART, BOOKS = "models/marts/mart.sql", "models/marts/finance/books.sql"

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from sao_events import events as e
 from sao_events.compare.recording import Recording, read_recording, trace_of
 from sao_events.compare.replay import Replay
 from sao_events.compare.results import RECORDED, variants
 from sao_events.compare.tracefile import read_trace
 from sao_events.compare.variant import Variant
-from sao_events.errors import ConfigError, UsageError
-from sao_events.events import Recorded
-from sao_events.graph import Graph
-from sao_events.history import event_object
-from sao_events.nodes import Test as DataTest
-from sao_events.policy import Settings
+from sao_events.core import events as e
+from sao_events.core.errors import ConfigError, UsageError
+from sao_events.core.events import Recorded
+from sao_events.core.graph import Graph
+from sao_events.core.history import event_object
+from sao_events.core.nodes import Test as DataTest
+from sao_events.core.policy import Settings
+from sao_events.core.project import project_from_bytes, project_to_bytes
 from sao_events.ports import Draft
-from sao_events.project import project_from_bytes, project_to_bytes
 from sao_events.scenario import Scenario, read_scenarios
 from sao_events.simulate import Simulation
 from sao_events.store import open_store

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from sao_events import events as e
-from sao_events.evolve import evolve
-from sao_events.graph import Graph
-from sao_events.nodes import Node, Source
-from sao_events.relations import behind, left, left_objects, made_by, recalled, unknown
-from sao_events.state import World
+from sao_events.core import events as e
+from sao_events.core.evolve import evolve
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Node, Source
+from sao_events.core.relations import behind, left, left_objects, made_by, recalled, unknown
+from sao_events.core.state import World
 from tests.record import graph, node, source
 
 

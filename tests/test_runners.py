@@ -20,10 +20,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from sao_events.core.errors import DbtError
+from sao_events.core.project import Project
 from sao_events.dbt import DbtBuilder, DbtSettings, load, open_builder
-from sao_events.errors import DbtError
 from sao_events.ports import NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
-from sao_events.project import Project
 from tests.dbt_projects import write_project
 from tests.nightly import NIGHTLY
 

@@ -13,18 +13,18 @@ from typing import Any
 import duckdb
 import pytest
 
-from sao_events import events as e
-from sao_events import report
 from sao_events.clock import SystemClock
 from sao_events.config import load_config
+from sao_events.core import events as e
+from sao_events.core import report
+from sao_events.core.errors import StoreError
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Source
+from sao_events.core.project import Project, project_digest, project_to_bytes
 from sao_events.deploy import Found
-from sao_events.errors import StoreError
-from sao_events.graph import Graph
 from sao_events.inputs.landing import Landing
 from sao_events.inputs.matched import names_in, waiting
-from sao_events.nodes import Source
 from sao_events.ports import Delivery, Draft, Store
-from sao_events.project import Project, project_digest, project_to_bytes
 from sao_events.service import Service
 from sao_events.store.sqlite import SqliteStore
 from tests.dbt_projects import write_project

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sao_events.errors import ConfigError, SaoError
-from sao_events.events import BuildStarted
+from sao_events.core.errors import ConfigError, SaoError
+from sao_events.core.events import BuildStarted
 from sao_events.scenario import offset, parse_scenarios, read_scenarios
 from sao_events.simulate import Simulation, Timeline, VirtualClock
 

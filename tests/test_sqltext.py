@@ -7,7 +7,7 @@ from collections import Counter
 import duckdb
 import pytest
 
-from sao_events.sqltext import pretty, same_sql
+from sao_events.core.sqltext import pretty, same_sql
 from tests.sql_edits import EDITS, Edit
 from tests.text_oracle import case
 

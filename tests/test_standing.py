@@ -11,18 +11,19 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from sao_events import engine, plan, turns
-from sao_events import events as e
-from sao_events import standing as standing_module
-from sao_events.decision import Decision
-from sao_events.evolve import evolve
-from sao_events.graph import Graph
-from sao_events.look import Look
-from sao_events.nodes import Node, Source, Test
-from sao_events.policy import Quorum, Settings, read_policy
+from sao_events import engine, turns
+from sao_events.core import events as e
+from sao_events.core import plan
+from sao_events.core import standing as standing_module
+from sao_events.core.decision import Decision
+from sao_events.core.evolve import evolve
+from sao_events.core.graph import Graph
+from sao_events.core.look import Look
+from sao_events.core.nodes import Node, Source, Test
+from sao_events.core.policy import Quorum, Settings, read_policy
+from sao_events.core.standing import Standing
+from sao_events.core.state import World
 from sao_events.scenario import parse_scenarios
-from sao_events.standing import Standing
-from sao_events.state import World
 from tests.histories import OURS, histories
 from tests.laws import History
 from tests.nightly import NIGHTLY

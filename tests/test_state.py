@@ -13,12 +13,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sao_events import events as e
-from sao_events import records
-from sao_events.evolve import evolve, succeeded
-from sao_events.lineage import Code
+from sao_events.core import events as e
+from sao_events.core import records
+from sao_events.core.evolve import evolve, succeeded
+from sao_events.core.lineage import Code
+from sao_events.core.state import Attempt, Baseline, Failure, Hashed, NodeState, World
 from sao_events.ports import Draft
-from sao_events.state import Attempt, Baseline, Failure, Hashed, NodeState, World
 from sao_events.store.checkpoint import catch_up, load_world, save_world, world_from_bytes, world_to_bytes
 from sao_events.store.memory import MemoryStore
 from tests.store_contract import BUILDS, EVENTS

@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from sao_events import events as e
-from sao_events.errors import SaoError, StoreError, UsageError
-from sao_events.lineage import digest
+from sao_events.core import events as e
+from sao_events.core.errors import SaoError, StoreError, UsageError
+from sao_events.core.lineage import digest
 from sao_events.ports import Delivery, Draft, Incoming, Store
 from sao_events.store import database, open_store
 from sao_events.store.memory import MemoryStore

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sao_events import events as e
 from sao_events.compare.rates import Rate
 from sao_events.compare.trace import Durations, Trace
 from sao_events.compare.tracefile import read_trace
-from sao_events.errors import ConfigError
+from sao_events.core import events as e
+from sao_events.core.errors import ConfigError
 from tests.compared import DAY, HOUR, START, node, project
 
 SHOP = project(

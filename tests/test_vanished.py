@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from sao_events import events as e
-from sao_events.decision import Reason
-from sao_events.events import Recorded
-from sao_events.evolve import evolve
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.look import Look
-from sao_events.nodes import Node, Source
-from sao_events.plan import attempt, decide, observe
-from sao_events.policy import Settings
+from sao_events.core import events as e
+from sao_events.core.decision import Reason
+from sao_events.core.events import Recorded
+from sao_events.core.evolve import evolve
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.look import Look
+from sao_events.core.nodes import Node, Source
+from sao_events.core.plan import attempt, decide, observe
+from sao_events.core.policy import Settings
+from sao_events.core.state import World
+from sao_events.core.vanished import expected, judged
 from sao_events.ports import Answer
-from sao_events.state import World
-from sao_events.vanished import expected, judged
 from sao_events.warehouse import catalog
 
 

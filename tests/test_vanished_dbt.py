@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sao_events import events as e
 from sao_events.config import load_config
+from sao_events.core import events as e
 from sao_events.service import Service
 from tests.dbt_projects import write_project
 from tests.nightly import ADAPTERS
@@ -72,7 +72,7 @@ class Shop:
         return {name.rpartition(".")[2] for name in gone}, {name.rpartition(".")[2] for name in built}
 
     def at_rest(self) -> bool:
-        from sao_events import report
+        from sao_events.core import report
 
         with self.service.view() as view:
             found = report.status(view)

@@ -15,9 +15,9 @@ from sao_events.compare.variant import (
     with_policies,
     words,
 )
-from sao_events.errors import UsageError
-from sao_events.policy import Policy
-from sao_events.windows import Calendar
+from sao_events.core.errors import UsageError
+from sao_events.core.policy import Policy
+from sao_events.core.windows import Calendar
 from tests.compared import HOUR, START, node, project
 
 SHOP = project(

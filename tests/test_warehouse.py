@@ -14,11 +14,11 @@ import pytest
 
 from sao_events.builds import Builds
 from sao_events.config import load_config
+from sao_events.core.probes import LOADED_AT, NO_TABLE
+from sao_events.core.project import Project
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.dbt.cold import START, ColdBuilder
 from sao_events.ports import Answer, NodeBegan, Piece, PieceEnded, Report
-from sao_events.probes import LOADED_AT, NO_TABLE
-from sao_events.project import Project
 from tests.dbt_projects import write_project
 from tests.nightly import ADAPTERS, by_night
 from tests.oracle.postgres import PostgresServer, missing, server

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sao_events import events as e
+from sao_events.core import events as e
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Node, Test
 from sao_events.files import matters
 from sao_events.follow import Follow, changes
-from sao_events.graph import Graph
-from sao_events.nodes import Node, Test
 from sao_events.watch import Saves, Watched
 from tests.web_service import Service
 

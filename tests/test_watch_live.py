@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sao_events import events as e
+from sao_events.core import events as e
 from sao_events.store import open_store
 from tests.dbt_projects import write_project
 from tests.nightly import by_night

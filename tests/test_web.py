@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from sao_events.config import Secret
+from sao_events.core.errors import Busy, StoreError, UsageError
+from sao_events.core.events import CodePushed, DataLanded
 from sao_events.deliveries import take_up
-from sao_events.errors import Busy, StoreError, UsageError
-from sao_events.events import CodePushed, DataLanded
 from sao_events.ports import Draft
 from sao_events.store.sqlite import SqliteStore
 from sao_events.web import protocol

@@ -18,13 +18,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from sao_events import report
-from sao_events.decision import Action
-from sao_events.events import CodePushed, DataLanded, EngineStarted, ProjectLoaded, ProjectRejected, SourceProbed
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.nodes import Node, Source
-from sao_events.project import Project
+from sao_events.core import report
+from sao_events.core.decision import Action
+from sao_events.core.events import CodePushed, DataLanded, EngineStarted, ProjectLoaded, ProjectRejected, SourceProbed
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import Node, Source
+from sao_events.core.project import Project
 from sao_events.web import live
 from sao_events.web.app import create_app
 from sao_events.web.output import MOST, run_output

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from sao_events.events import DataLanded
-from sao_events.graph import Graph
-from sao_events.nodes import Node, Source
-from sao_events.policy import Policy
-from sao_events.project import Project
+from sao_events.core.events import DataLanded
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Node, Source
+from sao_events.core.policy import Policy
+from sao_events.core.project import Project
 from tests.web_service import ORDERS, Service, busy_day, running
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

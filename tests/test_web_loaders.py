@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from sao_events.config import Secret, WebhookConfig
+from sao_events.core.evidence import Evidence
 from sao_events.deliveries import take_up
-from sao_events.evidence import Evidence
 from sao_events.inputs import fetched
 from sao_events.inputs.mapping import Rule
 from tests.loader_payloads import CASES, DLT, FIVETRAN, GENERIC, LINEAGE, SECRET, STITCH, Case, put, zipped

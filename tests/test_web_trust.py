@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from sao_events.config import Secret, WebhookConfig
-from sao_events.errors import StoreError
-from sao_events.events import CodePushed
+from sao_events.core.errors import StoreError
+from sao_events.core.events import CodePushed
 from sao_events.inputs import providers
 from sao_events.inputs.delivery import Message, Provider, Said
 from sao_events.inputs.signed import path_token

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sao_events.errors import PolicyError
-from sao_events.windows import Calendar, Span, calendar_object, read_calendar
+from sao_events.core.errors import PolicyError
+from sao_events.core.windows import Calendar, Span, calendar_object, read_calendar
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR = 3600.0

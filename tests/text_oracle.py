@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 import duckdb
 from sqlglot.dialects.dialect import Dialect
 
-from sao_events.fingerprint import canonical
-from sao_events.sqltext import same_sql
+from sao_events.core.fingerprint import canonical
+from sao_events.core.sqltext import same_sql
 from tests.random_queries import Maker, everything, fill
 
 EDITS = 8  # of each query

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sao_events import events as e
-from sao_events.graph import Graph
-from sao_events.lineage import digest
-from sao_events.nodes import Node
+from sao_events.core import events as e
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import digest
+from sao_events.core.nodes import Node
 
 
 @dataclass(frozen=True)

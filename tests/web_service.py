@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 
 from sao_events.config import Config, DbtConfig, GitConfig, HttpConfig, Secret, WebhookConfig
-from sao_events.decision import Reason
-from sao_events.deployment import Tracked
-from sao_events.events import (
+from sao_events.core.decision import Reason
+from sao_events.core.deployment import Tracked
+from sao_events.core.events import (
     BuildStarted,
     DataLanded,
     EngineStarted,
@@ -26,17 +26,17 @@ from sao_events.events import (
     RunStarted,
     TestFinished,
 )
-from sao_events.evolve import evolve
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.look import Look
-from sao_events.nodes import Node, Source, Test
-from sao_events.plan import attempt, observe
-from sao_events.policy import Policy, Settings
+from sao_events.core.evolve import evolve
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.look import Look
+from sao_events.core.nodes import Node, Source, Test
+from sao_events.core.plan import attempt, observe
+from sao_events.core.policy import Policy, Settings
+from sao_events.core.project import Project
+from sao_events.core.report import View
+from sao_events.core.state import World
 from sao_events.ports import Draft, Incoming, Receipt, Store
-from sao_events.project import Project
-from sao_events.report import View
-from sao_events.state import World
 from sao_events.store.memory import MemoryStore
 from sao_events.web.backend import Backend
 from sao_events.web.guard import Rate

@@ -5,17 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from sao_events import checks
-from sao_events import events as e
-from sao_events.decision import Reason
-from sao_events.evolve import evolve
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.look import Look
-from sao_events.nodes import Node, Source, Test
-from sao_events.plan import attempt
-from sao_events.policy import Policy, Settings
-from sao_events.state import World
+from sao_events.core import checks
+from sao_events.core import events as e
+from sao_events.core.decision import Reason
+from sao_events.core.evolve import evolve
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.look import Look
+from sao_events.core.nodes import Node, Source, Test
+from sao_events.core.plan import attempt
+from sao_events.core.policy import Policy, Settings
+from sao_events.core.state import World
 
 SETTINGS = Settings(attempts=2)
 KINDS = ("view", "table", "table", "incremental", "view", "ephemeral", "table", "table")

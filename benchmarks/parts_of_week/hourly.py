@@ -14,9 +14,9 @@ from benchmarks.parts_of_week.account import Built
 from benchmarks.parts_of_week.commands import Cost, Imported, in_process
 from benchmarks.parts_of_week.project import HOUR, START, Happening, Place
 from benchmarks.parts_of_week.service import PATIENCE, Outcome, child_cpu
+from sao_events.core.project import Project
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.ports import NodeEnded, Piece, PieceEnded, TestEnded
-from sao_events.project import Project
 
 FRESHNESS = ["source", "freshness"]
 SELECTED = ["build", "--select", "state:modified+", "source_status:fresher+", "--state", "before"]

@@ -18,14 +18,14 @@ from pathlib import Path
 
 from benchmarks.parts_of_week.account import Built
 from benchmarks.parts_of_week.project import START, Happening, Place
-from sao_events import events as e
 from sao_events.builds import Builds
 from sao_events.config import DEFAULTS, Config, DbtConfig
+from sao_events.core import events as e
+from sao_events.core.project import Project
 from sao_events.deploy import Deployer
 from sao_events.engine import Engine
 from sao_events.inputs.landing import Landing
 from sao_events.ports import Draft, NodeEnded, Piece, PieceEnded, Report, TestEnded
-from sao_events.project import Project
 from sao_events.simulate import VirtualClock
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world

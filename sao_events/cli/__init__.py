@@ -18,7 +18,7 @@ from sao_events.cli import clean, emit, lineage, log, plan, preview, received, r
 from sao_events.cli.options import EXIT_CODES, Context, global_options
 from sao_events.cli.output import Output
 from sao_events.clock import SystemClock
-from sao_events.errors import Busy, DbtError, SaoError, StoreError
+from sao_events.core.errors import Busy, DbtError, SaoError, StoreError
 
 INTERRUPTED, INFRASTRUCTURE = 130, 3
 LOGGING = ("serve",)

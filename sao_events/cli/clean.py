@@ -15,12 +15,12 @@ from sao_events.cli.output import span
 from sao_events.cli.record import opened
 from sao_events.cli.run import POLL, TAKE_OVER, engine_for_jobs, is_free
 from sao_events.config import require_project
-from sao_events.errors import Busy, DbtError, SaoError, UsageError
-from sao_events.events import CleanAnswered, CleanAsked, Event
-from sao_events.evolve import evolve
+from sao_events.core.errors import Busy, DbtError, SaoError, UsageError
+from sao_events.core.events import CleanAnswered, CleanAsked, Event
+from sao_events.core.evolve import evolve
+from sao_events.core.report import View, header, iso
+from sao_events.core.state import World
 from sao_events.ports import Draft
-from sao_events.report import View, header, iso
-from sao_events.state import World
 from sao_events.store.checkpoint import load_world
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from sao_events.compare.results import P95, Result, compare, notes, reference, v
 from sao_events.compare.snippet import snippet
 from sao_events.compare.staleness import Ages
 from sao_events.compare.variant import Variant, read_changes, read_named, read_schedule
-from sao_events.errors import UsageError
+from sao_events.core.errors import UsageError
 
 ASKING = ("manifest", "log", "trace", "baseline", "set", "policy", "svg", "recommend", "nodes")
 EXAMPLES = """  sao-events simulate --trace trace.yaml --days 30 --baseline 'every 1h' --set 'marts:4h'

@@ -12,7 +12,7 @@ from pathlib import Path
 from sao_events.cli.output import Output
 from sao_events.clock import SystemClock
 from sao_events.config import Config, load_config
-from sao_events.errors import UsageError
+from sao_events.core.errors import UsageError
 
 EXIT_CODES = """exit codes:
   0    done, nothing failed

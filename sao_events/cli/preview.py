@@ -11,7 +11,7 @@ from typing import Any
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import counted
 from sao_events.cli.record import opened
-from sao_events.errors import UsageError
+from sao_events.core.errors import UsageError
 
 EXAMPLES = """  sao-events preview                     the last commit of this repository
   sao-events preview my-branch           before it is pushed or merged

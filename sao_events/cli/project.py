@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sao_events.config import Config, require_project
-from sao_events.errors import UsageError
-from sao_events.project import Project
-from sao_events.state import World
+from sao_events.core.errors import UsageError
+from sao_events.core.project import Project
+from sao_events.core.state import World
 
 if TYPE_CHECKING:
     from sao_events.cli.record import Record

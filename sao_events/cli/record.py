@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from sao_events.cli.options import Context
 from sao_events.config import Config
+from sao_events.core.errors import SaoError, UsageError
+from sao_events.core.events import Recorded
+from sao_events.core.evolve import evolve
+from sao_events.core.project import Project, project_from_bytes
+from sao_events.core.report import Find, View, resolve_node
+from sao_events.core.state import World
 from sao_events.deploy import tracked
-from sao_events.errors import SaoError, UsageError
-from sao_events.events import Recorded
-from sao_events.evolve import evolve
 from sao_events.ports import Store
-from sao_events.project import Project, project_from_bytes
-from sao_events.report import Find, View, resolve_node
-from sao_events.state import World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world
 

@@ -16,8 +16,8 @@ from sao_events.cli.plan import JOB, selecting, selector
 from sao_events.cli.project import only_select
 from sao_events.cli.record import opened
 from sao_events.config import require_project
-from sao_events.errors import Busy, DbtError, SaoError
-from sao_events.events import JobFinished, JobRequested
+from sao_events.core.errors import Busy, DbtError, SaoError
+from sao_events.core.events import JobFinished, JobRequested
 from sao_events.lock import StateLock
 from sao_events.ports import Draft, Store
 

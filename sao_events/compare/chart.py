@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sao_events import events as e
 from sao_events.compare.drawing import INK, PALE, WIDTH, Drawing, cut, span, ticks
 from sao_events.compare.results import P95, NodeResult, Result
 from sao_events.compare.staleness import Ages, ages
 from sao_events.compare.trace import Trace
+from sao_events.core import events as e
 
 MARGIN, NAMES, COUNTS = 32.0, 210.0, 44.0
 ROW, GAP, COLUMN = 14.0, 3.0, 2.0

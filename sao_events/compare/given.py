@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sao_events import events as e
 from sao_events.compare.recording import STATE_FILE, Recording, read_recording, trace_of
 from sao_events.compare.trace import Durations, Trace, measured
 from sao_events.compare.tracefile import read_trace
-from sao_events.errors import DbtError, GraphError, PolicyError, UsageError
-from sao_events.policy import Settings
-from sao_events.project import Project, project_from_bytes
+from sao_events.core import events as e
+from sao_events.core.errors import DbtError, GraphError, PolicyError, UsageError
+from sao_events.core.policy import Settings
+from sao_events.core.project import Project, project_from_bytes
 from sao_events.scenario import Scenario, read_scenarios
 from sao_events.simulate import Simulation
 

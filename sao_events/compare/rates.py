@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from random import Random
 
-from sao_events.errors import ConfigError
-from sao_events.windows import parse_duration
+from sao_events.core.errors import ConfigError
+from sao_events.core.windows import parse_duration
 from sao_events.yamltext import Block
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from statistics import median
 
-from sao_events import events as e
 from sao_events.compare.drawing import span
 from sao_events.compare.replay import Replay
 from sao_events.compare.results import P95, aging, result
@@ -22,10 +21,11 @@ from sao_events.compare.staleness import Ages
 from sao_events.compare.trace import Trace
 from sao_events.compare.variant import Change, Variant, words
 from sao_events.compare.workers import spread
-from sao_events.graph import Graph
-from sao_events.nodes import Node
-from sao_events.policy import Policy, Settings
-from sao_events.project import Project
+from sao_events.core import events as e
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Node
+from sao_events.core.policy import Policy, Settings
+from sao_events.core.project import Project
 
 PROPOSED = "proposed"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0

@@ -13,15 +13,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sao_events import events as e
 from sao_events.compare.trace import Trace, measured
-from sao_events.errors import ConfigError, UsageError
-from sao_events.events import Recorded
-from sao_events.history import iso
+from sao_events.core import events as e
+from sao_events.core.errors import ConfigError, UsageError
+from sao_events.core.events import Recorded
+from sao_events.core.history import iso
+from sao_events.core.project import Project, project_from_bytes
+from sao_events.core.stored import event_from_json
 from sao_events.ports import Draft
-from sao_events.project import Project, project_from_bytes
 from sao_events.store import open_store
-from sao_events.stored import event_from_json
 
 FROM_OUTSIDE = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared, e.JobRequested)
 GIVEN = "given"

@@ -7,20 +7,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from sao_events import events as e
 from sao_events.compare.staleness import Point, Tracker
 from sao_events.compare.timetable import TimedBuilder
 from sao_events.compare.trace import Trace
 from sao_events.compare.variant import Variant
+from sao_events.core import events as e
+from sao_events.core.errors import SaoError
+from sao_events.core.events import Recorded
+from sao_events.core.evolve import evolve
+from sao_events.core.policy import Settings
+from sao_events.core.project import Project
+from sao_events.core.state import World
 from sao_events.engine import ASKS, Engine
-from sao_events.errors import SaoError
-from sao_events.events import Recorded
-from sao_events.evolve import evolve
-from sao_events.policy import Settings
 from sao_events.ports import Draft
-from sao_events.project import Project
 from sao_events.simulate import VirtualClock
-from sao_events.state import World
 from sao_events.store.memory import MemoryStore
 
 RESTLESS = 1000

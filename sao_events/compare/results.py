@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sao_events import events as e
 from sao_events.compare.replay import Outcome, Replay
 from sao_events.compare.staleness import Ages, ages
 from sao_events.compare.trace import Trace
 from sao_events.compare.variant import Change, Schedule, Variant
 from sao_events.compare.workers import spread
-from sao_events.history import iso
-from sao_events.policy import Settings
-from sao_events.project import Project
+from sao_events.core import events as e
+from sao_events.core.history import iso
+from sao_events.core.policy import Settings
+from sao_events.core.project import Project
 
 TODAY, RECORDED = "today", "as recorded"
 P95 = 0.95

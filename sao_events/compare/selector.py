@@ -5,9 +5,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from sao_events.errors import UsageError
-from sao_events.nodes import Node
-from sao_events.project import Project
+from sao_events.core.errors import UsageError
+from sao_events.core.nodes import Node
+from sao_events.core.project import Project
 from sao_events.yamltext import nearest
 
 

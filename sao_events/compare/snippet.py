@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sao_events.compare.recommend import Proposal
-from sao_events.policy import Policy
-from sao_events.project import Project
+from sao_events.core.policy import Policy
+from sao_events.core.project import Project
 
 PERIODS = (("day", 86400), ("hour", 3600), ("minute", 60))
 

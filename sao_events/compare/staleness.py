@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sao_events.graph import Graph
+from sao_events.core.graph import Graph
 
 KEPT = 8  # builds of a node whose contents are remembered for readers that saw an older one
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from heapq import heappop, heappush
 
 from sao_events.compare.trace import Durations
-from sao_events.graph import Graph
+from sao_events.core.graph import Graph
+from sao_events.core.project import Project
 from sao_events.ports import NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
-from sao_events.project import Project
 from sao_events.simulate import VirtualClock
 from sao_events.turns import waits_on
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from sao_events import events as e
-from sao_events.events import Recorded
+from sao_events.core import events as e
+from sao_events.core.events import Recorded
+from sao_events.core.project import Project
 from sao_events.ports import Draft
-from sao_events.project import Project
 
 ASSUMED = 30.0
 

@@ -13,16 +13,16 @@ from pathlib import Path
 from random import Random
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sao_events import events as e
 from sao_events.compare.rates import KEYS, Rate, read_rate, read_seconds, wrong
 from sao_events.compare.selector import select
 from sao_events.compare.trace import ASSUMED, Durations, Trace
-from sao_events.errors import ConfigError, UsageError
-from sao_events.graph import Graph
-from sao_events.lineage import Code, digest
+from sao_events.core import events as e
+from sao_events.core.errors import ConfigError, UsageError
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code, digest
+from sao_events.core.project import Project
+from sao_events.core.report import resolve_source
 from sao_events.ports import Draft
-from sao_events.project import Project
-from sao_events.report import resolve_source
 from sao_events.yamltext import Block, documents, nearest
 
 START = datetime(2026, 1, 5, tzinfo=UTC).timestamp()

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from sao_events.compare.selector import select
-from sao_events.errors import UsageError
-from sao_events.graph import Graph
-from sao_events.nodes import Node
-from sao_events.policy import Policy, Quorum
-from sao_events.project import Project, with_graph
-from sao_events.windows import parse_duration
+from sao_events.core.errors import UsageError
+from sao_events.core.graph import Graph
+from sao_events.core.nodes import Node
+from sao_events.core.policy import Policy, Quorum
+from sao_events.core.project import Project, with_graph
+from sao_events.core.windows import parse_duration
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SCHEDULE = re.compile(r"every\s+(\S+)(?:\s+at\s+([01]?\d|2[0-3]):([0-5]\d))?")

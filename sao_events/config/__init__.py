@@ -25,7 +25,7 @@ from sao_events.config.values import (
     SourceConfig,
     WebhookConfig,
 )
-from sao_events.errors import ConfigError
+from sao_events.core.errors import ConfigError
 from sao_events.yamltext import Block, documents
 
 __all__ = [

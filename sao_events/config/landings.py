@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sao_events.errors import ConfigError
-from sao_events.evidence import Evidence, Taken, in_two_loads
+from sao_events.core.errors import ConfigError
+from sao_events.core.evidence import Evidence, Taken, in_two_loads
 from sao_events.inputs.mapping import Named, Rule, wrong_in
 from sao_events.yamltext import Block
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sao_events.errors import ConfigError, PolicyError
-from sao_events.policy import Policy, key_named, read_policy
+from sao_events.core.errors import ConfigError, PolicyError
+from sao_events.core.policy import Policy, key_named, read_policy
 from sao_events.yamltext import Block, plain
 
 

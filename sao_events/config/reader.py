@@ -25,14 +25,14 @@ from sao_events.config.values import (
     SourceConfig,
     WebhookConfig,
 )
-from sao_events.errors import ConfigError, PolicyError, UsageError
+from sao_events.core.errors import ConfigError, PolicyError, UsageError
+from sao_events.core.policy import Settings
+from sao_events.core.probes import interval
+from sao_events.core.windows import parse_duration
 from sao_events.githost import check_api
 from sao_events.inputs.data import read_instant
 from sao_events.inputs.mapping import Named
 from sao_events.inputs.providers import PROVIDERS
-from sao_events.policy import Settings
-from sao_events.probes import interval
-from sao_events.windows import parse_duration
 from sao_events.yamltext import Block, nearest, plain
 
 SECRETS = 4  # of one endpoint at once: each is tried for each message

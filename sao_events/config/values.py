@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sao_events.errors import ConfigError
-from sao_events.evidence import Evidence
+from sao_events.core.errors import ConfigError
+from sao_events.core.evidence import Evidence
+from sao_events.core.policy import Settings
 from sao_events.inputs.mapping import Named, Rule
-from sao_events.policy import Settings
 
 DEFAULTS = Settings(settle=2.0, attempts=2, backoff=60.0)
 

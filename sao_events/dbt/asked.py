@@ -15,7 +15,7 @@ from decimal import Decimal
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sao_events.probes import LOADED_AT, NO_TABLE
+from sao_events.core.probes import LOADED_AT, NO_TABLE
 
 Tell = Callable[[Mapping[str, Any]], None]
 CANCELLED_WITHIN = 5.0  # seconds that a cancelled statement is given to end

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sao_events.claims import KINDS, Claim
+from sao_events.core.claims import KINDS, Claim
 
 PLAIN = {"fail_calc": "count(*)", "warn_if": "!= 0", "error_if": "!= 0", "severity": "error"}
 UNSET = ("limit", "where", "store_failures", "store_failures_as", "sql_header")
@@ -61,7 +61,7 @@ class Asserted:
         return Claim(on, kind, column) if not others else None
 
     def _column(self, text: Any) -> str | None:
-        from sao_events.proof.names import column_name, known
+        from sao_events.core.proof.names import column_name, known
 
         if not isinstance(text, str) or "{{" in text or "{%" in text or not known(self.adapter):
             return None

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sao_events.core.errors import DbtError, SaoError
+from sao_events.core.identity import Inputs, Rendered
+from sao_events.core.project import Project
 from sao_events.dbt.command import plain
 from sao_events.dbt.manifest import read_manifest, read_project
 from sao_events.dbt.settings import DbtSettings
-from sao_events.errors import DbtError, SaoError
-from sao_events.identity import Inputs, Rendered
 from sao_events.ports import Answer, Piece, Report
-from sao_events.project import Project
 
 CHANGED = "the project's files changed after they were read, so dbt built something else than was decided"
 

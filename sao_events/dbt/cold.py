@@ -12,6 +12,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sao_events.core.errors import DbtError, SaoError
+from sao_events.core.identity import Inputs, Rendered
+from sao_events.core.probes import LOADED_AT
+from sao_events.core.project import Project
 from sao_events.dbt import guard, inline
 from sao_events.dbt.builder import DbtBuilder, Loaded, changed_on_disk, parse_error, read_parsed
 from sao_events.dbt.command import (
@@ -38,11 +42,7 @@ from sao_events.dbt.command import (
 )
 from sao_events.dbt.log import Follower
 from sao_events.dbt.manifest import read_manifest
-from sao_events.errors import DbtError, SaoError
-from sao_events.identity import Inputs, Rendered
 from sao_events.ports import Answer, Piece, PieceEnded
-from sao_events.probes import LOADED_AT
-from sao_events.project import Project
 
 EVENTS = ("--log-format", "json", "--log-level", "debug")
 ASKS = "it may ask the warehouse while it is compiled"

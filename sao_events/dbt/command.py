@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from sao_events.core.project import IGNORED_FOLDERS, Project
 from sao_events.dbt.settings import DbtSettings
 from sao_events.ports import Piece
-from sao_events.project import IGNORED_FOLDERS, Project
 
 RESULTS = "run_results.json"
 MANIFEST = "manifest.json"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sao_events.lineage import digest
+from sao_events.core.lineage import digest
 
 Ask = Callable[[str], Sequence[Sequence[Any]]]
 VERSION = "1"  # of what is hashed: another makes other hashes of the same rows

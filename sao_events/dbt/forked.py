@@ -14,6 +14,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from sao_events.core.errors import DbtError, SaoError
+from sao_events.core.identity import Inputs, Rendered
+from sao_events.core.project import Project
 from sao_events.dbt.builder import CHANGED, DbtBuilder, Loaded, both, changed_code, parse_error, read_parsed
 from sao_events.dbt.command import (
     MANIFEST,
@@ -34,10 +37,7 @@ from sao_events.dbt.command import (
 )
 from sao_events.dbt.content import HASHED
 from sao_events.dbt.log import Follower
-from sao_events.errors import DbtError, SaoError
-from sao_events.identity import Inputs, Rendered
 from sao_events.ports import Answer, Piece, PieceEnded
-from sao_events.project import Project
 
 BRIEF = ("--no-write-json", "--cache-selected-only")  # what takes time in proportion to the project, not to the piece
 ANSWERED = ("parsed", "listed", "rendered", "ended", "lost")  # the last two: somebody ended it before it could say more

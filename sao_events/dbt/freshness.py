@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sao_events.core.errors import PolicyError
+from sao_events.core.policy import READ, Policy, key_named, read_policy
+from sao_events.core.probes import interval
 from sao_events.dbt.placed import beside_config, place
-from sao_events.errors import PolicyError
-from sao_events.policy import READ, Policy, key_named, read_policy
-from sao_events.probes import interval
 
 NODE_KEYS = READ["meta.sao"]
 FLAGS = dict.fromkeys(("lazy", "static", "view", "reuse", "proof", "aggregate")) | {"early_cutoff": "auto"}

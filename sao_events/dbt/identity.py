@@ -17,11 +17,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from sao_events.core.errors import DbtError
+from sao_events.core.fingerprint import Text, canonical_python, combine, read, stable
+from sao_events.core.identity import Inputs
+from sao_events.core.lineage import digest
 from sao_events.dbt.macros import Macros, Reach
-from sao_events.errors import DbtError
-from sao_events.fingerprint import Text, canonical_python, combine, read, stable
-from sao_events.identity import Inputs
-from sao_events.lineage import digest
 
 # Configuration that says nothing about rows or storage, or that has a part of its own.
 IGNORED = frozenset(

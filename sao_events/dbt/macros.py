@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sao_events.fingerprint import Text, read
-from sao_events.lineage import digest
+from sao_events.core.fingerprint import Text, read
+from sao_events.core.lineage import digest
 
 # Adapters that stand on another adapter's macros.
 BASES = {

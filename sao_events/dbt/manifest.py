@@ -11,17 +11,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from sao_events.core.errors import DbtError
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
+from sao_events.core.nodes import KINDS, Node, Source, Test
+from sao_events.core.project import Project, graph_warnings
 from sao_events.dbt.asserted import Asserted
 from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, policy_of, quorum_key, sao_keys
 from sao_events.dbt.identity import Made, Surroundings, of_node, of_test
 from sao_events.dbt.macros import Macros
 from sao_events.dbt.placed import place
 from sao_events.dbt.timed import time_dependent
-from sao_events.errors import DbtError
-from sao_events.graph import Graph
-from sao_events.lineage import Code
-from sao_events.nodes import KINDS, Node, Source, Test
-from sao_events.project import Project, graph_warnings
 
 BUILT = frozenset({"model", "seed", "snapshot"})
 SCHEMA = 12

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from sao_events.errors import DbtError, StoreError
+from sao_events.core.errors import DbtError, StoreError
 
 # Set in somebody's shell these would make dbt build less than it is asked for, something else, or say nothing of it.
 LEFT_OUT = (

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sao_events.errors import DbtError
+from sao_events.core.errors import DbtError
 
 NEEDED = ("unique_id", "name")
 TYPES: dict[str, type] = {

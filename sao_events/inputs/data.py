@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sao_events.evidence import AHEAD, is_ahead
+from sao_events.core.evidence import AHEAD, is_ahead
 from sao_events.inputs.landing import Landing, Place
 from sao_events.inputs.strict import Malformed, Refused, shown
 

@@ -12,8 +12,8 @@ from hashlib import sha256
 from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qsl
 
-from sao_events.errors import UsageError
-from sao_events.events import CodePushed, PreviewAsked
+from sao_events.core.errors import UsageError
+from sao_events.core.events import CodePushed, PreviewAsked
 from sao_events.inputs.git import is_nothing
 from sao_events.inputs.landing import Landing
 from sao_events.inputs.strict import Malformed, UnknownForm, media_type, read_json

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from sao_events.errors import SaoError
+from sao_events.core.errors import SaoError
 
 Fetch: TypeAlias = Callable[[str], bytes]
 SECONDS, MOST = 5.0, 65_536

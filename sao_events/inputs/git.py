@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sao_events.events import CodePushed
+from sao_events.core.events import CodePushed
 from sao_events.inputs.strict import Malformed, shown
 
 REF_LENGTH = 1024

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sao_events.events import DataLanded
-from sao_events.evidence import Evidence
+from sao_events.core.events import DataLanded
+from sao_events.core.evidence import Evidence
 from sao_events.ports import Draft
 
 EVERYTHING = Evidence()

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 
+from sao_events.core.project import Project
+from sao_events.core.report import resolve_source
 from sao_events.inputs.data import split_name
 from sao_events.inputs.landing import Landing, Place
-from sao_events.project import Project
-from sao_events.report import resolve_source
 
 UPPER, LOWER = frozenset({"snowflake", "oracle", "exasol"}), frozenset({"postgres", "greenplum", "materialize"})
 EXACT = frozenset({"bigquery", "clickhouse"})  # what is in none of these does not tell upper case from lower

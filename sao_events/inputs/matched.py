@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sao_events.evidence import Evidence
+from sao_events.core.evidence import Evidence
 from sao_events.inputs.landing import Landing, landing_from_json, landing_to_json
 from sao_events.inputs.mapping import Atlas, Found, Rule, shared_out
 from sao_events.inputs.strict import shown

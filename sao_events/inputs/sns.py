@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from sao_events.errors import ConfigError
+from sao_events.core.errors import ConfigError
 from sao_events.inputs import eventbridge, fetched, fields, objects, signed, told
 from sao_events.inputs.data import is_ours, read_landings
 from sao_events.inputs.delivery import Message, Provider, Said, Unverified

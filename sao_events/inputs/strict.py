@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from math import isinf
 from typing import Any, NoReturn, cast
 
-from sao_events.errors import UsageError
+from sao_events.core.errors import UsageError
 
 DEPTH = 64
 

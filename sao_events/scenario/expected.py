@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sao_events.decision import Action, Reason
-from sao_events.errors import ConfigError
+from sao_events.core.decision import Action, Reason
+from sao_events.core.errors import ConfigError
 from sao_events.scenario.model import Expected, instant
 from sao_events.yamltext import Block, among, plain
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sao_events.config.policies import policy_in
-from sao_events.errors import ConfigError, GraphError
-from sao_events.evidence import Evidence
-from sao_events.graph import Graph
-from sao_events.lineage import Code, Reading, digest
-from sao_events.nodes import Cutoff, Node, Source, Test
-from sao_events.policy import Policy, Settings
-from sao_events.project import Project, graph_warnings
-from sao_events.windows import parse_duration
+from sao_events.core.errors import ConfigError, GraphError
+from sao_events.core.evidence import Evidence
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code, Reading, digest
+from sao_events.core.nodes import Cutoff, Node, Source, Test
+from sao_events.core.policy import Policy, Settings
+from sao_events.core.project import Project, graph_warnings
+from sao_events.core.windows import parse_duration
 from sao_events.yamltext import Block, among
 
 READ_KEYS = ("freshness", "state", "meta", "lazy")

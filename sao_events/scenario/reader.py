@@ -8,12 +8,12 @@ from pathlib import Path
 
 from sao_events.config.landings import EVIDENCE_KEYS, read_evidence
 from sao_events.config.policies import default_in
-from sao_events.errors import ConfigError
-from sao_events.evidence import Evidence
-from sao_events.falling import WITH_VIEWS_THAT_FALL
-from sao_events.nodes import KINDS, Source, Test
-from sao_events.policy import Settings
-from sao_events.proof.names import FOLDS
+from sao_events.core.errors import ConfigError
+from sao_events.core.evidence import Evidence
+from sao_events.core.falling import WITH_VIEWS_THAT_FALL
+from sao_events.core.nodes import KINDS, Source, Test
+from sao_events.core.policy import Settings
+from sao_events.core.proof.names import FOLDS
 from sao_events.scenario.expected import read_expected
 from sao_events.scenario.model import Scenario, seconds
 from sao_events.scenario.timeline import CONFIG_KEYS, Known, read_happenings

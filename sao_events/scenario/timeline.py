@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sao_events.errors import ConfigError
+from sao_events.core.errors import ConfigError
 from sao_events.scenario.model import DBT_KEYS, READ_KEYS, Happening, instant
 from sao_events.yamltext import Block, among
 

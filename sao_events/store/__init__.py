@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sao_events.errors import UsageError
+from sao_events.core.errors import UsageError
 from sao_events.ports import Store
 from sao_events.store.memory import MemoryStore
 from sao_events.store.sqlite import SqliteStore

@@ -15,14 +15,15 @@ from operator import attrgetter
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from sao_events import __version__, events, lineage, state, written
-from sao_events import evolve as folding
-from sao_events.errors import SaoError
-from sao_events.events import Observed
-from sao_events.evolve import evolve
-from sao_events.lineage import Code, digest
+from sao_events import __version__
+from sao_events.core import events, lineage, state, written
+from sao_events.core import evolve as folding
+from sao_events.core.errors import SaoError
+from sao_events.core.events import Observed
+from sao_events.core.evolve import evolve
+from sao_events.core.lineage import Code, digest
+from sao_events.core.state import World
 from sao_events.ports import Store
-from sao_events.state import World
 
 LOG = logging.getLogger("sao_events")
 _PAGE = 50  # events at a time: with more, they are out of the processor's cache again before they are folded

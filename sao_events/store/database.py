@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from time import monotonic, sleep
 
-from sao_events.errors import StoreError
+from sao_events.core.errors import StoreError
 
 APPLICATION_ID = 0x53414F45
 PATIENCE = 10.0  # seconds to wait for another process that writes

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from sao_events.events import Recorded
+from sao_events.core.events import Recorded
 from sao_events.ports import Delivered, Delivery, Draft, Incoming, Receipt
 
 MOST, MOST_REJECTED = 10_000, 1_000  # how many deliveries are kept of a verdict that made no event

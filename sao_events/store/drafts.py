@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from math import isfinite
 
-from sao_events.errors import UsageError
+from sao_events.core.errors import UsageError
 from sao_events.ports import Draft, Incoming
 
 

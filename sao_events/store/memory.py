@@ -8,10 +8,10 @@ from dataclasses import replace
 from itertools import islice
 from threading import Lock
 
-from sao_events.errors import StoreError
-from sao_events.events import Recorded
-from sao_events.events import subject as about
-from sao_events.identity import Known
+from sao_events.core.errors import StoreError
+from sao_events.core.events import Recorded
+from sao_events.core.events import subject as about
+from sao_events.core.identity import Known
 from sao_events.ports import Delivered, Draft, Incoming, Receipt
 from sao_events.store.deliveries import kept, take
 from sao_events.store.drafts import check, check_incoming

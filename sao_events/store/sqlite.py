@@ -15,11 +15,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from sao_events.compact import encoder
-from sao_events.errors import StoreError, UsageError
-from sao_events.events import Recorded
-from sao_events.events import subject as about
-from sao_events.identity import Known
+from sao_events.core.compact import encoder
+from sao_events.core.errors import StoreError, UsageError
+from sao_events.core.events import Recorded
+from sao_events.core.events import subject as about
+from sao_events.core.identity import Known
+from sao_events.core.stored import event_from_json, event_to_json
 from sao_events.ports import Delivered, Draft, Incoming, Receipt
 from sao_events.store import identities
 from sao_events.store.database import STATEMENTS, connect, explained, migrate, migrations, transaction
@@ -27,7 +28,6 @@ from sao_events.store.deliveries import SqliteTable, delivered_of, question, tak
 from sao_events.store.drafts import check, check_incoming
 from sao_events.store.pieces import put_together, taken_apart
 from sao_events.store.writer import GroupedWriter
-from sao_events.stored import event_from_json, event_to_json
 
 _Values: TypeAlias = tuple[float, str, str | None, str, str, str | None, str | None]
 _Row: TypeAlias = tuple[Draft, _Values]

@@ -11,7 +11,7 @@ from threading import Lock, Thread
 from time import sleep
 from typing import Generic, TypeVar
 
-from sao_events.errors import StoreError
+from sao_events.core.errors import StoreError
 
 Asked = TypeVar("Asked")
 Given = TypeVar("Given")

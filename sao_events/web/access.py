@@ -9,7 +9,7 @@ from hashlib import sha256
 from time import time
 
 from sao_events.config import Secret
-from sao_events.errors import ConfigError
+from sao_events.core.errors import ConfigError
 from sao_events.web.answers import Problem
 from sao_events.web.message import Head
 

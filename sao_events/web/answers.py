@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler, Send
 
-from sao_events.compact import encoder
-from sao_events.errors import NotThere, SaoError, StoreError, UsageError
-from sao_events.events import Recorded
+from sao_events.core.compact import encoder
+from sao_events.core.errors import NotThere, SaoError, StoreError, UsageError
+from sao_events.core.events import Recorded
 from sao_events.inputs.strict import Refused, UnknownForm
 
 LOG = logging.getLogger("sao_events.web")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TypeAlias
 
-from sao_events.errors import SaoError
-from sao_events.events import Recorded
+from sao_events.core.errors import SaoError
+from sao_events.core.events import Recorded
 from sao_events.ports import Draft
 from sao_events.web.backend import Backend
 

@@ -10,7 +10,7 @@ from math import ceil
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sao_events.errors import SaoError
+from sao_events.core.errors import SaoError
 from sao_events.web.answers import explained, failed, problem
 
 _CONTENT = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from sao_events.events import Recorded
+from sao_events.core.events import Recorded
 from sao_events.inputs.data import check_key, read_landings
 from sao_events.inputs.git import is_nothing, read_hint
 from sao_events.inputs.landing import Landing

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from concurrent.futures import Future
 
-from sao_events.errors import SaoError
+from sao_events.core.errors import SaoError
 from sao_events.ports import Delivery, Incoming, Receipt
 from sao_events.web.backend import Backend
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from sao_events.errors import Busy, UsageError
+from sao_events.core.errors import Busy, UsageError
 from sao_events.web.app import create_app
 from sao_events.web.backend import Backend
 from sao_events.web.guard import Rate

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Collection
 from time import monotonic
 
-from sao_events.evidence import Evidence
+from sao_events.core.evidence import Evidence
+from sao_events.core.project import Project
+from sao_events.core.report import evidence_in, resolve_source
 from sao_events.inputs.data import unknown_source
 from sao_events.inputs.mapping import Atlas
 from sao_events.inputs.matched import Matcher
-from sao_events.project import Project
-from sao_events.report import evidence_in, resolve_source
 from sao_events.web.backend import Backend
 
 KEPT, MOST = 1.0, 10_000

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope, Send
 
 from sao_events.config import Config, WebhookConfig
-from sao_events.errors import SaoError, UsageError
+from sao_events.core.errors import SaoError, UsageError
 from sao_events.inputs import fetched, openlineage
 from sao_events.inputs.delivery import Message, Provider, Pull, Said, Unknown, Unverified
 from sao_events.inputs.matched import names_in, waiting

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from pathlib import Path
 
-from sao_events import events as e
-from sao_events.events import Recorded
+from sao_events.core import events as e
+from sao_events.core.events import Recorded
 
 _WORK = re.compile(r"(?m)^(\d\d:\d\d:\d\d)  (Began|Finished) running node (\S+)")
 _TIME = re.compile(r"(?m)^(\d\d:\d\d:\d\d)  ")

@@ -14,17 +14,17 @@ from typing import Any
 
 import httpx
 
-from sao_events import events as e
 from sao_events.config import Config, load_config
-from sao_events.decision import Action, Decision, Reason
-from sao_events.graph import Graph
-from sao_events.lineage import Code as Identity
-from sao_events.lineage import Reading
-from sao_events.nodes import Node, Test
-from sao_events.plan import Plan, plan
+from sao_events.core import events as e
+from sao_events.core.decision import Action, Decision, Reason
+from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code as Identity
+from sao_events.core.lineage import Reading
+from sao_events.core.nodes import Node, Test
+from sao_events.core.plan import Plan, plan
+from sao_events.core.project import Project, project_from_bytes
+from sao_events.core.state import World
 from sao_events.ports import Draft, Store
-from sao_events.project import Project, project_from_bytes
-from sao_events.state import World
 from sao_events.store import open_store
 from sao_events.store.checkpoint import catch_up
 from tests.imported_dbt import said
@@ -435,7 +435,7 @@ class History:
         return "\n".join(told)
 
     def _why(self, nodes: dict[str, str]) -> str:
-        from sao_events import report
+        from sao_events.core import report
 
         settings, now = self.config.settings, self.process.now()
         view = report.View("oracle", self.project, self.world, settings, now)
