@@ -48,7 +48,7 @@ from sao_events.core.policy import Settings
 from sao_events.core.project import Project
 from sao_events.core.standing import Standing
 from sao_events.core.state import World
-from sao_events.engine import Engine
+from sao_events.engine.loop import Engine
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 from sao_events.simulate import VirtualClock
 from sao_events.store.checkpoint import catch_up

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sao_events.core.project import Project
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
-from sao_events.identify import identified
+from sao_events.deploy.identify import identified
 from sao_events.store.sqlite import SqliteStore
 from tests.dbt_projects import layered, write_project
 

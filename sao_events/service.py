@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from sao_events.builds import Builds
-from sao_events.cleaner import Cleaner
 from sao_events.clock import SystemClock
 from sao_events.collector import keep_apart
 from sao_events.config import Config
@@ -27,15 +26,16 @@ from sao_events.core.project import Project
 from sao_events.core.report import View, iso
 from sao_events.core.state import Head, World
 from sao_events.deliveries import may_be_news, take_up, waits
-from sao_events.deploy import Deployer, Found, remembered, tracked
-from sao_events.engine import Engine
+from sao_events.deploy.deployer import Deployer, Found, remembered, tracked
+from sao_events.deploy.pulls import Pulls
+from sao_events.engine.loop import Engine
 from sao_events.lock import StateLock
-from sao_events.looks import Judge, Looks, Relations
 from sao_events.ports import Clock, Draft, Incoming, Receipt, Store
-from sao_events.prober import Prober
-from sao_events.pulls import Pulls
 from sao_events.store import open_store
 from sao_events.store.checkpoint import try_save
+from sao_events.upkeep.cleaner import Cleaner
+from sao_events.upkeep.looks import Judge, Looks, Relations
+from sao_events.upkeep.prober import Prober
 
 LOG = logging.getLogger("sao_events")
 # Seconds: how soon an event is noticed that another process appends; pauses after an error, which double; what builds

@@ -14,7 +14,7 @@ from sao_events.core.decision import Decision
 from sao_events.core.errors import SaoError
 from sao_events.core.plan import decide
 from sao_events.core.project import Project, project_digest, project_to_bytes
-from sao_events.engine import Engine
+from sao_events.engine.loop import Engine
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.scenario import Happening, Scenario, offset
 from sao_events.scenario.doubts import doubts, in_vain

@@ -13,7 +13,7 @@ from sao_events.core.plan import decide
 from sao_events.core.policy import Policy, Settings
 from sao_events.core.project import Project, project_from_bytes
 from sao_events.core.state import World
-from sao_events.engine import Engine
+from sao_events.engine.loop import Engine
 from sao_events.ports import Draft, NodeEnded, Piece, Report
 from sao_events.scenario import Scenario
 from sao_events.simulate import Simulation, VirtualBuilder, VirtualClock

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sao_events.checkout import KEEP, Checkout, check_branch, check_remote, without_password
 from sao_events.core.errors import ConfigError, SaoError
+from sao_events.git.checkout import KEEP, Checkout, check_branch, check_remote, without_password
 from tests.repositories import ENVIRON, bare_with_clone, commit, git
 
 

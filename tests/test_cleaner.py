@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from sao_events.cleaner import Cleaner
-from sao_events.cleaning import Left, agreed, from_value, unanswered, value_of
 from sao_events.config import Config, DbtConfig
 from sao_events.core import events as e
 from sao_events.core.errors import StoreError
@@ -27,6 +25,8 @@ from sao_events.core.state import Relation, World
 from sao_events.ports import Answer, Draft
 from sao_events.store.memory import MemoryStore
 from sao_events.store.sqlite import SqliteStore
+from sao_events.upkeep.cleaner import Cleaner
+from sao_events.upkeep.cleaning import Left, agreed, from_value, unanswered, value_of
 from tests.record import node
 
 

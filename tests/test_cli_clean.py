@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from sao_events.cleaning import Left, Status, value_of
 from sao_events.cli import clean, main
 from sao_events.core import events as e
 from sao_events.core.errors import Busy
@@ -22,6 +21,7 @@ from sao_events.lock import StateLock
 from sao_events.ports import Draft
 from sao_events.store.checkpoint import load_world
 from sao_events.store.sqlite import SqliteStore
+from sao_events.upkeep.cleaning import Left, Status, value_of
 from tests.dbt_projects import write_project
 from tests.processes import until
 

@@ -12,7 +12,7 @@ from sao_events.core.errors import ConfigError
 from sao_events.core.graph import Graph
 from sao_events.core.nodes import Source
 from sao_events.core.project import Project, quorum_warnings
-from sao_events.deploy import as_told
+from sao_events.deploy.deployer import as_told
 from tests.record import node, source
 
 ROOT = Path(__file__).parent.parent

@@ -18,7 +18,7 @@ from sao_events.core.lineage import Code
 from sao_events.core.nodes import Node
 from sao_events.core.project import Project
 from sao_events.core.state import World
-from sao_events.deploy import Deployer, Found
+from sao_events.deploy.deployer import Deployer, Found
 from sao_events.files import stamp
 from sao_events.store.memory import MemoryStore
 from tests.repositories import bare_with_clone, commit

@@ -12,7 +12,7 @@ from sao_events.core.graph import Graph
 from sao_events.core.nodes import Test
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, project_digest, project_to_bytes
-from sao_events.engine import ERROR_HOLD, ERROR_HOLD_MOST, Engine
+from sao_events.engine.loop import ERROR_HOLD, ERROR_HOLD_MOST, Engine
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.simulate import VirtualClock
 from sao_events.store.memory import MemoryStore

@@ -11,11 +11,11 @@ from textwrap import dedent
 
 import pytest
 
-from sao_events import apart, identify
 from sao_events.core.identity import Inputs, Rendered
 from sao_events.core.project import Project, project_from_bytes, project_to_bytes
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
-from sao_events.identify import identified, recognised
+from sao_events.deploy import apart, identify
+from sao_events.deploy.identify import identified, recognised
 from sao_events.store.memory import MemoryStore
 from tests.dbt_projects import write_project
 

@@ -43,7 +43,7 @@ from sao_events.core.project import Project
 from sao_events.core.report import RESTLESS, View, status
 from sao_events.core.state import World
 from sao_events.ports import Answer, Draft
-from sao_events.prober import Prober, _files
+from sao_events.upkeep.prober import Prober, _files
 from tests.dbt_projects import write_project
 from tests.oracle.postgres import missing, server
 from tests.processes import Served, served, until

@@ -16,7 +16,7 @@ from sao_events.core.nodes import Node, Source, Test
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, project_digest, project_from_bytes, project_to_bytes
 from sao_events.core.proven import Chain, Proofs, Question, hoped
-from sao_events.engine import Engine
+from sao_events.engine.loop import Engine
 from sao_events.ports import Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.simulate import VirtualClock
 from sao_events.store.memory import MemoryStore

@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 import pytest
 
-from sao_events import pulls
-from sao_events.checkout import Checkout
 from sao_events.core import events as e
 from sao_events.core.errors import ConfigError, SaoError
-from sao_events.githost import check_api, open_host
+from sao_events.deploy import pulls
+from sao_events.git.checkout import Checkout
+from sao_events.git.host import check_api, open_host
 from sao_events.inputs import github, gitlab
 from sao_events.inputs.delivery import Message, Pull
 from sao_events.inputs.remote import unwanted

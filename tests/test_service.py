@@ -21,7 +21,7 @@ from sao_events.core.errors import StoreError
 from sao_events.core.graph import Graph
 from sao_events.core.nodes import Source
 from sao_events.core.project import Project, project_digest, project_to_bytes
-from sao_events.deploy import Found
+from sao_events.deploy.deployer import Found
 from sao_events.inputs.landing import Landing
 from sao_events.inputs.matched import names_in, waiting
 from sao_events.ports import Delivery, Draft, Store

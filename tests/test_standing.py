@@ -11,7 +11,6 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from sao_events import engine, turns
 from sao_events.core import events as e
 from sao_events.core import plan
 from sao_events.core import standing as standing_module
@@ -23,6 +22,8 @@ from sao_events.core.nodes import Node, Source, Test
 from sao_events.core.policy import Quorum, Settings, read_policy
 from sao_events.core.standing import Standing
 from sao_events.core.state import World
+from sao_events.engine import loop as engine
+from sao_events.engine import turns
 from sao_events.scenario import parse_scenarios
 from tests.histories import OURS, histories
 from tests.laws import History

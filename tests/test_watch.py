@@ -18,8 +18,8 @@ from sao_events.core import events as e
 from sao_events.core.graph import Graph
 from sao_events.core.nodes import Node, Test
 from sao_events.files import matters
-from sao_events.follow import Follow, changes
-from sao_events.watch import Saves, Watched
+from sao_events.watch.follow import Follow, changes
+from sao_events.watch.saves import Saves, Watched
 from tests.web_service import Service
 
 

@@ -22,8 +22,8 @@ from sao_events.builds import Builds
 from sao_events.config import DEFAULTS, Config, DbtConfig
 from sao_events.core import events as e
 from sao_events.core.project import Project
-from sao_events.deploy import Deployer
-from sao_events.engine import Engine
+from sao_events.deploy.deployer import Deployer
+from sao_events.engine.loop import Engine
 from sao_events.inputs.landing import Landing
 from sao_events.ports import Draft, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.simulate import VirtualClock

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from sao_events.cleaning import Left, from_value, unanswered
 from sao_events.cli.options import Context, add_command, terminated_as_interrupted
 from sao_events.cli.output import span
 from sao_events.cli.record import opened
@@ -22,6 +21,7 @@ from sao_events.core.report import View, header, iso
 from sao_events.core.state import World
 from sao_events.ports import Draft
 from sao_events.store.checkpoint import load_world
+from sao_events.upkeep.cleaning import Left, from_value, unanswered
 
 if TYPE_CHECKING:
     from sao_events.service import Service

@@ -29,8 +29,8 @@ def declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def preview(context: Context) -> int:
     """Parse the commit in a folder of its own, decide, print. Nothing is written to the log."""
-    from sao_events import preview as previews
-    from sao_events.checkout import LocalCheckout
+    from sao_events.deploy import preview as previews
+    from sao_events.git.checkout import LocalCheckout
 
     config = context.config
     git_dir, top = _repository(Path(context.args.repo or (config.dbt.project_dir if config.git is None else ".")))

@@ -66,8 +66,8 @@ def parse_and_select(
 
 
 def _read(config: Config, record: Record, builder: DbtBuilder) -> Project:
-    from sao_events.deploy import as_told
-    from sao_events.identify import recognised
+    from sao_events.deploy.deployer import as_told
+    from sao_events.deploy.identify import recognised
 
     parsed = builder.load(config.settings.default_config).project
     return as_told(recognised(parsed, record.store, builder.render), config)

@@ -106,7 +106,7 @@ def watch(context: Context) -> int:
     """Watch the project's folder until interrupted; with `--json` every event is told on a line of its own."""
     config = context.config
     require_project(config)
-    from sao_events.watch import watch as watch_project
+    from sao_events.watch.saves import watch as watch_project
 
     with terminated_as_interrupted():
         if not context.out.as_json:

@@ -18,7 +18,7 @@ from sao_events.core.evolve import evolve
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project
 from sao_events.core.state import World
-from sao_events.engine import ASKS, Engine
+from sao_events.engine.loop import ASKS, Engine
 from sao_events.ports import Draft
 from sao_events.simulate import VirtualClock
 from sao_events.store.memory import MemoryStore

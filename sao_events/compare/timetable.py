@@ -10,9 +10,9 @@ from heapq import heappop, heappush
 from sao_events.compare.trace import Durations
 from sao_events.core.graph import Graph
 from sao_events.core.project import Project
+from sao_events.engine.turns import waits_on
 from sao_events.ports import NodeBegan, NodeEnded, Piece, PieceEnded, Report, TestEnded
 from sao_events.simulate import VirtualClock
-from sao_events.turns import waits_on
 
 Timetable = list[tuple[str, float, float]]
 

@@ -29,7 +29,7 @@ from sao_events.core.errors import ConfigError, PolicyError, UsageError
 from sao_events.core.policy import Settings
 from sao_events.core.probes import interval
 from sao_events.core.windows import parse_duration
-from sao_events.githost import check_api
+from sao_events.git.host import check_api
 from sao_events.inputs.data import read_instant
 from sao_events.inputs.mapping import Named
 from sao_events.inputs.providers import PROVIDERS

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 from sao_events.builds import dbt_settings
-from sao_events.checkout import Checkout, without_password
 from sao_events.config import Config, SourceConfig
 from sao_events.core import events as e
 from sao_events.core.deployment import Tracked
@@ -31,8 +30,9 @@ from sao_events.core.project import (
 from sao_events.core.relations import left, made_by, recalled
 from sao_events.core.relations import unknown as not_on_record
 from sao_events.core.state import World
+from sao_events.deploy.identify import identified
 from sao_events.files import stamp
-from sao_events.identify import identified
+from sao_events.git.checkout import Checkout, without_password
 from sao_events.inputs.mapping import unknown
 from sao_events.ports import Clock, Draft, Store
 from sao_events.store.checkpoint import catch_up, load_world

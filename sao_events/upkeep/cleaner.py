@@ -13,7 +13,6 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager, closing
 from typing import Protocol
 
-from sao_events import cleaning
 from sao_events.config import Config
 from sao_events.core.errors import DbtError, SaoError, words
 from sao_events.core.events import CleanAnswered, Event, RelationsCleaned
@@ -25,6 +24,7 @@ from sao_events.environment import Environment
 from sao_events.ports import Draft
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world
+from sao_events.upkeep import cleaning
 
 LOG = logging.getLogger("sao_events")
 IDLE, POLL = 5.0, 0.1  # seconds: between looks at the record without being told; while something is waited for

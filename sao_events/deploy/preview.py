@@ -20,8 +20,8 @@ from sao_events.core.identity import Inputs, Rendered
 from sao_events.core.plan import plan
 from sao_events.core.project import Project
 from sao_events.core.report import View
-from sao_events.deploy import with_sources
-from sao_events.identify import recognised
+from sao_events.deploy.deployer import with_sources
+from sao_events.deploy.identify import recognised
 from sao_events.ports import Store
 
 MASK = "DBT_ENV_SECRET_"  # https://docs.getdbt.com/reference/dbt-jinja-functions/env_var: for credentials alone

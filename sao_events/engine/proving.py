@@ -14,7 +14,7 @@ from sao_events.core.graph import Graph
 from sao_events.core.policy import Settings
 from sao_events.core.proven import Proofs, Question, hoped, may_prove
 from sao_events.core.state import World
-from sao_events.turns import ActiveRun, Flight
+from sao_events.engine.turns import ActiveRun, Flight
 
 Names = tuple[str, ...]
 

@@ -24,10 +24,10 @@ from sao_events.core import events as e
 from sao_events.core.errors import SaoError
 from sao_events.core.project import IGNORED_FOLDERS
 from sao_events.files import matters
-from sao_events.follow import Follow
 from sao_events.ports import Draft
-from sao_events.screen import watch_live
 from sao_events.service import Service
+from sao_events.watch.follow import Follow
+from sao_events.watch.screen import watch_live
 
 QUIET, MOST = 0.1, 2.0  # an editor writes a save in pieces; a formatter or a branch takes its time
 

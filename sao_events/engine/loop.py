@@ -22,9 +22,9 @@ from sao_events.core.project import Project, project_from_bytes
 from sao_events.core.records import replace
 from sao_events.core.standing import Standing
 from sao_events.core.state import Job, World
+from sao_events.engine.proving import Proving
+from sao_events.engine.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
-from sao_events.proving import Proving
-from sao_events.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on
 
 ASKS = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared)
 ERROR_HOLD, ERROR_HOLD_MOST = 5.0, 300.0

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 
-from sao_events.apart import by_column, taken_apart
 from sao_events.core.errors import DbtError
 from sao_events.core.graph import Graph
 from sao_events.core.identity import Inputs, Known, Rendered, Same, keys, recorded, rendered_again, settled, text_digest
@@ -20,6 +19,7 @@ from sao_events.core.lineage import Code
 from sao_events.core.nodes import Node, Test
 from sao_events.core.project import Project
 from sao_events.core.sqltext import same_sql
+from sao_events.deploy.apart import by_column, taken_apart
 from sao_events.ports import Store
 
 LOG = logging.getLogger("sao_events")

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from sao_events.follow import Follow
+from sao_events.watch.follow import Follow
 
 SHOWN = 3
 
