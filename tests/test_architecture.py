@@ -41,6 +41,7 @@ IN_CORE = (
     "sqltext",
     "identity",
     "project",
+    "named",
     "state",
     "written",
     "evolve",

@@ -11,6 +11,7 @@ import pytest
 from sao_events.core import report
 from sao_events.core.events import Recorded, TestFinished
 from sao_events.core.graph import Graph
+from sao_events.core.named import resolve_node, resolve_source
 from sao_events.core.nodes import Node, Source
 from sao_events.core.plan import plan
 from sao_events.core.policy import Settings
@@ -362,20 +363,20 @@ SHOP = Project(
     ],
 )
 def test_a_source_goes_by_many_names(name: str) -> None:
-    assert report.resolve_source(SHOP, name) == "source.p.raw.orders"
+    assert resolve_source(SHOP, name) == "source.p.raw.orders"
 
 
 def test_a_source_that_is_not_meant_by_one_name_gives_suggestions() -> None:
-    assert report.resolve_source(SHOP, "items") == ["source.p.raw.items", "source.p.other.items"]
-    assert report.resolve_source(SHOP, "raw.order") == ["raw.orders"]
-    assert report.resolve_source(SHOP, "zzz") == []
+    assert resolve_source(SHOP, "items") == ["source.p.raw.items", "source.p.other.items"]
+    assert resolve_source(SHOP, "raw.order") == ["raw.orders"]
+    assert resolve_source(SHOP, "zzz") == []
 
 
 def test_a_node_goes_by_id_and_by_a_name_of_its_own() -> None:
-    assert report.resolve_node(SHOP, "model.p.orders") == "model.p.orders"
-    assert report.resolve_node(SHOP, "orders") == "model.p.orders"
-    assert report.resolve_node(SHOP, "same") == ["model.p.same", "model.q.same"]
-    assert report.resolve_node(SHOP, "ordrs") == ["orders"]
+    assert resolve_node(SHOP, "model.p.orders") == "model.p.orders"
+    assert resolve_node(SHOP, "orders") == "model.p.orders"
+    assert resolve_node(SHOP, "same") == ["model.p.same", "model.q.same"]
+    assert resolve_node(SHOP, "ordrs") == ["orders"]
 
 
 def test_a_shared_name_stands_for_nobody() -> None:

@@ -10,6 +10,7 @@ from sao_events.core import report
 from sao_events.core.errors import UsageError
 from sao_events.core.events import StateCleared
 from sao_events.core.explain import Names
+from sao_events.core.named import evidence_in, resolve_source
 from sao_events.inputs.data import read_landings, unknown_source
 from sao_events.inputs.git import read_hint
 from sao_events.ports import Draft, Store
@@ -50,10 +51,10 @@ def emit_data(context: Context) -> int:
     [landing] = read_landings(body, now)
     with opened(context.config) as record:
         project = record.known()
-        found = report.resolve_source(project, args.source)
+        found = resolve_source(project, args.source)
         if not isinstance(found, str):
             raise unknown_source(args.source, found)
-        rules = report.evidence_in(project, context.config.evidence)
+        rules = evidence_in(project, context.config.evidence)
         return _append(context, record.store, landing.draft(found, now, None, SENDER, rules), report.names(project))
 
 

@@ -19,6 +19,7 @@ from sao_events.core.effects import Effects
 from sao_events.core.errors import UsageError
 from sao_events.core.events import EVENTS, Recorded
 from sao_events.core.explain import Names
+from sao_events.core.named import evidence_in, resolve_node, resolve_source
 from sao_events.core.project import project_from_bytes
 from sao_events.core.windows import parse_duration
 from sao_events.deliveries import delivery_object, replayed
@@ -81,7 +82,7 @@ def replay(context: Context) -> int:
     """Judge deliveries about no source once more, with the mapping as it is now."""
     with opened(context.config) as record:
         project, now = record.known(), context.clock.now()
-        matcher = Matcher(Atlas(project), report.evidence_in(project, context.config.evidence))
+        matcher = Matcher(Atlas(project), evidence_in(project, context.config.evidence))
         chosen = _unmatched(record.store) if context.args.all_unmatched else [_delivery(record, context.args.delivery)]
         made = [replayed(item, matcher, context.config, now) for item in chosen]
         receipts = record.store.receive(made).result() if made else []
@@ -190,7 +191,7 @@ def _subject(record: Record, name: str) -> str:
     project = record.known()
     if name in project.graph.tests:
         return name
-    source, node = report.resolve_source(project, name), report.resolve_node(project, name)
+    source, node = resolve_source(project, name), resolve_node(project, name)
     for found in (node, source):
         if isinstance(found, str):
             return found

@@ -13,6 +13,7 @@ from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of,
 from sao_events.cli.project import parse
 from sao_events.cli.record import Record, node_ids, opened
 from sao_events.core import report
+from sao_events.core.named import resolve_node
 from sao_events.core.project import Project
 from sao_events.core.report import View
 from sao_events.core.spared import cutoff_text
@@ -89,7 +90,7 @@ def _test_id(project: Project, name: str) -> str | None:
     if name in project.graph.tests:
         return name
     same = [test.id for test in project.graph.tests.values() if test.name == name]
-    return same[0] if len(same) == 1 and isinstance(report.resolve_node(project, name), list) else None
+    return same[0] if len(same) == 1 and isinstance(resolve_node(project, name), list) else None
 
 
 def _show_test(context: Context, answer: Mapping[str, Any]) -> None:

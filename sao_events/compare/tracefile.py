@@ -20,8 +20,8 @@ from sao_events.core import events as e
 from sao_events.core.errors import ConfigError, UsageError
 from sao_events.core.graph import Graph
 from sao_events.core.lineage import Code, digest
+from sao_events.core.named import resolve_source
 from sao_events.core.project import Project
-from sao_events.core.report import resolve_source
 from sao_events.ports import Draft
 from sao_events.yamltext import Block, documents, nearest
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from typing import Any
 
 from sao_events.core import checks
 from sao_events.core.decision import Action, Decision
 from sao_events.core.deployment import Tracked, deployment
 from sao_events.core.difference import Texts, difference
-from sao_events.core.evidence import Evidence
 from sao_events.core.explain import Names, explain, explain_held, explain_left
 from sao_events.core.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
 from sao_events.core.nodes import Node, Source
@@ -31,8 +29,8 @@ from sao_events.core.state import Held, Landed, SourceState, World
 from sao_events.core.windows import calendar_object
 
 __all__ = [
-    "Find", "View", "builds", "event_object", "evidence_in", "failing_tests", "header", "iso", "names", "node_object",
-    "plain", "plan_object", "resolve_node", "resolve_source", "run_object", "runs", "sources", "status", "why",
+    "Find", "View", "builds", "event_object", "failing_tests", "header", "iso", "names", "node_object",
+    "plain", "plan_object", "run_object", "runs", "sources", "status", "why",
 ]  # fmt: skip
 
 
@@ -321,54 +319,3 @@ def code_difference(view: View, texts: Texts, node_id: str) -> list[dict[str, An
     last = view.world.node(node_id).standing
     built = last.observed.parts if last else {}
     return difference(view.project.graph.nodes[node_id], built, texts, view.project.adapter)
-
-
-def resolve_node(project: Project, name: str) -> str | list[str]:
-    """The id of the node that `name` names, by id or by its name; otherwise the names that are meant perhaps."""
-    nodes = project.graph.nodes
-    if name in nodes:
-        return name
-    same = [node.id for node in nodes.values() if node.name == name]
-    if len(same) == 1:
-        return same[0]
-    return same or get_close_matches(name, dict.fromkeys([*(node.name for node in nodes.values()), *nodes]), n=3)
-
-
-def resolve_source(project: Project, name: str) -> str | list[str]:
-    """The id of the source that `name` names: by id, `source_name.table`, relation, or a table's name that only one
-    has; otherwise the names that are meant perhaps.
-    """
-    if name in project.graph.sources:
-        return name
-    wanted = _bare(name)
-    spelled: dict[str, list[str]] = {}
-    for source in project.graph.sources.values():
-        for spelling in _spellings(source.id, source.name, source.relation):
-            spelled.setdefault(spelling, []).append(source.id)
-    same = spelled.get(wanted, [])
-    if len(same) == 1:
-        return same[0]
-    return same or get_close_matches(name, [source.name for source in project.graph.sources.values()], n=3)
-
-
-def evidence_in(project: Project, rules: Evidence) -> Evidence:
-    """`rules` with the ids of the sources that its loads name; names that the project does not have are left out."""
-    loads = {}
-    for name, sources in rules.loads.items():
-        ids = [found for source in sources if isinstance(found := resolve_source(project, source), str)]
-        if ids:
-            loads[name] = tuple(ids)
-    return replace(rules, loads=loads)
-
-
-def _spellings(source_id: str, name: str, relation: str | None) -> set[str]:
-    parts = source_id.split(".")
-    found = {_bare(name), _bare(".".join(parts[-2:])), _bare(parts[-1])}
-    if relation:
-        pieces = _bare(relation).split(".")
-        found |= {".".join(pieces[start:]) for start in range(len(pieces))}
-    return found
-
-
-def _bare(name: str) -> str:
-    return name.translate(str.maketrans("", "", "\"`[]'")).lower()

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 
+from sao_events.core.named import resolve_source
 from sao_events.core.project import Project
-from sao_events.core.report import resolve_source
 from sao_events.inputs.data import split_name
 from sao_events.inputs.landing import Landing, Place
 

@@ -13,6 +13,7 @@ from sao_events.core import report
 from sao_events.core.column_name import lineage_of, seeds_built
 from sao_events.core.decision import Action
 from sao_events.core.events import EVENTS, Recorded, subject
+from sao_events.core.named import resolve_node
 from sao_events.core.project import Project
 from sao_events.deliveries import delivery_object, unmatched
 from sao_events.ports import VERDICTS
@@ -125,7 +126,7 @@ class Api:
         """Why one node, by its id or name, is built or not."""
         name = request.path_params["id"]
         with self.backend.view() as view:
-            found = report.resolve_node(_project(view), name)
+            found = resolve_node(_project(view), name)
             if isinstance(found, str):
                 said = report.why(view, self.backend.store.find, found)
                 if request.query_params.get("diff") in {"1", "true"}:

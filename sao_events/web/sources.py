@@ -7,8 +7,8 @@ from collections.abc import Collection
 from time import monotonic
 
 from sao_events.core.evidence import Evidence
+from sao_events.core.named import evidence_in, resolve_source
 from sao_events.core.project import Project
-from sao_events.core.report import evidence_in, resolve_source
 from sao_events.inputs.data import unknown_source
 from sao_events.inputs.mapping import Atlas
 from sao_events.inputs.matched import Matcher
