@@ -42,9 +42,9 @@ from sao_events.core.graph import Graph
 from sao_events.core.nodes import Source
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project
-from sao_events.core.report import View
 from sao_events.core.state import World
 from sao_events.ports import Draft, Incoming, Receipt
+from sao_events.report import View
 from sao_events.store.sqlite import SqliteStore
 from sao_events.web.guard import Rate
 from sao_events.web.server import HttpServer

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from sao_events.config import Config
 from sao_events.core.errors import DbtError
-from sao_events.core.explain import listed
 from sao_events.core.identity import Inputs, Rendered
 from sao_events.core.project import Project
 from sao_events.dbt import DbtBuilder, DbtSettings, open_builder
 from sao_events.ports import Answer, Piece, PieceEnded, Report
+from sao_events.report.explain import listed
 
 
 @dataclass(slots=True, eq=False)

@@ -7,10 +7,10 @@ from typing import Any
 from sao_events.config import Config
 from sao_events.core.named import evidence_in
 from sao_events.core.project import Project
-from sao_events.core.report import iso
 from sao_events.inputs.mapping import Atlas
 from sao_events.inputs.matched import Matcher, names_in
 from sao_events.ports import Delivered, Incoming, Receipt, Store
+from sao_events.report import iso
 from sao_events.store.deliveries import SAID_BEFORE
 
 SHOWN, PAGE = 20, 500

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from sao_events.config import Config
 from sao_events.core.events import Recorded
-from sao_events.core.report import View
 from sao_events.ports import Clock, Draft, Store
+from sao_events.report import View
 
 
 class Environment(Protocol):

@@ -23,7 +23,6 @@ from sao_events.core import events as e
 from sao_events.core.errors import SaoError, words
 from sao_events.core.events import Recorded
 from sao_events.core.project import Project
-from sao_events.core.report import View, iso
 from sao_events.core.state import Head, World
 from sao_events.deliveries import may_be_news, take_up, waits
 from sao_events.deploy.deployer import Deployer, Found, remembered, tracked
@@ -31,6 +30,7 @@ from sao_events.deploy.pulls import Pulls
 from sao_events.engine.loop import Engine
 from sao_events.lock import StateLock
 from sao_events.ports import Clock, Draft, Incoming, Receipt, Store
+from sao_events.report import View, iso
 from sao_events.store import open_store
 from sao_events.store.checkpoint import try_save
 from sao_events.upkeep.cleaner import Cleaner

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from sao_events.core import events as e
-from sao_events.core.ancestry import PASSED, UNKNOWN, column_lineage, columns_known
-from sao_events.core.column_name import lineage_of, seeds_built
 from sao_events.core.columns import analyse
 from sao_events.core.errors import NotThere, UsageError
 from sao_events.core.graph import Graph
 from sao_events.core.nodes import Node, Source
 from sao_events.core.project import Project
+from sao_events.report.ancestry import PASSED, UNKNOWN, column_lineage, columns_known
+from sao_events.report.column_name import lineage_of, seeds_built
 from tests.record import Record, node
 
 QUERIES = {

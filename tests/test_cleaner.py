@@ -20,9 +20,9 @@ from sao_events.core.graph import Graph
 from sao_events.core.nodes import Node
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, project_digest, project_to_bytes
-from sao_events.core.report import View
 from sao_events.core.state import Relation, World
 from sao_events.ports import Answer, Draft
+from sao_events.report import View
 from sao_events.store.memory import MemoryStore
 from sao_events.store.sqlite import SqliteStore
 from sao_events.upkeep.cleaner import Cleaner

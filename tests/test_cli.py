@@ -420,7 +420,7 @@ def test_a_bug_says_that_it_is_one(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("half of nothing")
 
-    monkeypatch.setattr("sao_events.core.report.status", broken)
+    monkeypatch.setattr("sao_events.report.status", broken)
     code, _, err = call(capsys, "status")
     assert code == 3
     assert "ZeroDivisionError: half of nothing" in err

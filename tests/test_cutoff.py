@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from sao_events import report
 from sao_events.core import events as e
-from sao_events.core import report
 from sao_events.core.cutoff import TURN, hashing
 from sao_events.core.graph import Graph
 from sao_events.core.lineage import Code
-from sao_events.core.spared import cutoff_text
 from sao_events.ports import NodeBegan, NodeEnded, PieceEnded
+from sao_events.report.spared import cutoff_text
 from tests.record import HOUR, Record, graph, node, source, view
 from tests.test_engine import Bench
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from sao_events import report
 from sao_events.core import events as e
-from sao_events.core import report
-from sao_events.core.deployment import Tracked
 from sao_events.core.graph import Graph
 from sao_events.core.lineage import Code
 from sao_events.core.nodes import Node, Source
 from sao_events.core.project import Project
+from sao_events.report.deployment import Tracked
 from sao_events.service import Service as RealService
 from tests.processes import sao, until
 from tests.web_service import FCT, ITEMS, MART, ORDERS, SLOW, START, STG, Service, served

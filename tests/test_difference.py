@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from sao_events.core.difference import LARGEST, difference
 from sao_events.core.nodes import Node
+from sao_events.report.difference import LARGEST, difference
 
 TEXTS = {
     "old": "select id, a from t",

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from sao_events.core import events as e
-from sao_events.core.effects import Effects
 from sao_events.core.events import Event, Recorded
 from sao_events.core.project import project_from_bytes
+from sao_events.report.effects import Effects
 from sao_events.scenario import parse_scenarios
 from sao_events.simulate import Simulation
 

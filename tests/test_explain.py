@@ -7,8 +7,8 @@ import pytest
 from sao_events.core import events as e
 from sao_events.core.decision import Action, Decision, Reason
 from sao_events.core.events import Observed
-from sao_events.core.explain import describe, explain, listed, reason_text
 from sao_events.core.lineage import Code
+from sao_events.report.explain import describe, explain, listed, reason_text
 
 NAMES = {"model.p.orders": "orders", "source.p.raw.orders": "raw.orders", "source.p.raw.payments": "raw.payments"}
 NEWER = {"newer": {"source.p.raw.orders": {"built_with": 1, "now": 2}}}

@@ -40,9 +40,9 @@ from sao_events.core.probes import (
     was_read,
 )
 from sao_events.core.project import Project
-from sao_events.core.report import RESTLESS, View, status
 from sao_events.core.state import World
 from sao_events.ports import Answer, Draft
+from sao_events.report import RESTLESS, View, status
 from sao_events.upkeep.prober import Prober, _files
 from tests.dbt_projects import write_project
 from tests.oracle.postgres import missing, server

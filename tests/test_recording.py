@@ -19,11 +19,11 @@ from sao_events.core import events as e
 from sao_events.core.errors import ConfigError, UsageError
 from sao_events.core.events import Recorded
 from sao_events.core.graph import Graph
-from sao_events.core.history import event_object
 from sao_events.core.nodes import Test as DataTest
 from sao_events.core.policy import Settings
 from sao_events.core.project import project_from_bytes, project_to_bytes
 from sao_events.ports import Draft
+from sao_events.report.history import event_object
 from sao_events.scenario import Scenario, read_scenarios
 from sao_events.simulate import Simulation
 from sao_events.store import open_store

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from sao_events.core import report
+from sao_events import report
 from sao_events.core.events import Recorded, TestFinished
 from sao_events.core.graph import Graph
 from sao_events.core.named import resolve_node, resolve_source
@@ -16,8 +16,8 @@ from sao_events.core.nodes import Node, Source
 from sao_events.core.plan import plan
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project
-from sao_events.core.report import Find, View
 from sao_events.core.state import World
+from sao_events.report import Find, View
 from sao_events.scenario import read_scenarios
 from sao_events.simulate import Simulation
 

@@ -13,10 +13,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from sao_events import report
 from sao_events.clock import SystemClock
 from sao_events.config import load_config
 from sao_events.core import events as e
-from sao_events.core import report
 from sao_events.core.errors import StoreError
 from sao_events.core.graph import Graph
 from sao_events.core.nodes import Source

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from sao_events import report
 from sao_events.cli import main
-from sao_events.core import report
-from sao_events.core.report import View
 from sao_events.ports import Draft
+from sao_events.report import View
 from sao_events.scenario import read_scenarios
 from sao_events.simulate import Simulation
 from sao_events.store import open_store

@@ -72,7 +72,7 @@ class Shop:
         return {name.rpartition(".")[2] for name in gone}, {name.rpartition(".")[2] for name in built}
 
     def at_rest(self) -> bool:
-        from sao_events.core import report
+        from sao_events import report
 
         with self.service.view() as view:
             found = report.status(view)

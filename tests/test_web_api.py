@@ -18,7 +18,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from sao_events.core import report
+from sao_events import report
 from sao_events.core.decision import Action
 from sao_events.core.events import CodePushed, DataLanded, EngineStarted, ProjectLoaded, ProjectRejected, SourceProbed
 from sao_events.core.graph import Graph

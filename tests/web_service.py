@@ -12,7 +12,6 @@ import httpx
 
 from sao_events.config import Config, DbtConfig, GitConfig, HttpConfig, Secret, WebhookConfig
 from sao_events.core.decision import Reason
-from sao_events.core.deployment import Tracked
 from sao_events.core.events import (
     BuildStarted,
     DataLanded,
@@ -34,9 +33,10 @@ from sao_events.core.nodes import Node, Source, Test
 from sao_events.core.plan import attempt, observe
 from sao_events.core.policy import Policy, Settings
 from sao_events.core.project import Project
-from sao_events.core.report import View
 from sao_events.core.state import World
 from sao_events.ports import Draft, Incoming, Receipt, Store
+from sao_events.report import View
+from sao_events.report.deployment import Tracked
 from sao_events.store.memory import MemoryStore
 from sao_events.web.backend import Backend
 from sao_events.web.guard import Rate

@@ -17,9 +17,9 @@ from sao_events.config import require_project
 from sao_events.core.errors import Busy, DbtError, SaoError, UsageError
 from sao_events.core.events import CleanAnswered, CleanAsked, Event
 from sao_events.core.evolve import evolve
-from sao_events.core.report import View, header, iso
 from sao_events.core.state import World
 from sao_events.ports import Draft
+from sao_events.report import View, header, iso
 from sao_events.store.checkpoint import load_world
 from sao_events.upkeep.cleaning import Left, from_value, unanswered
 

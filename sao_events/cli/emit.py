@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from sao_events import report
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.record import node_ids, opened
-from sao_events.core import report
 from sao_events.core.errors import UsageError
 from sao_events.core.events import StateCleared
-from sao_events.core.explain import Names
 from sao_events.core.named import evidence_in, resolve_source
 from sao_events.inputs.data import read_landings, unknown_source
 from sao_events.inputs.git import read_hint
 from sao_events.ports import Draft, Store
+from sao_events.report.explain import Names
 
 EMIT_EXAMPLES = """  sao-events emit data raw.orders --load-id 2026-01-31-08 --rows 1200
   sao-events emit code --ref refs/heads/main"""

@@ -11,12 +11,12 @@ from sao_events.core import events as e
 from sao_events.core.decision import Action, Decision
 from sao_events.core.events import Recorded
 from sao_events.core.evolve import evolve
-from sao_events.core.explain import describe
 from sao_events.core.plan import Plan, decide, plan
 from sao_events.core.project import Project, project_from_bytes
-from sao_events.core.report import View, header, iso, names, node_object
 from sao_events.core.state import Job, World
 from sao_events.ports import Store
+from sao_events.report import View, header, iso, names, node_object
+from sao_events.report.explain import describe
 from sao_events.store.checkpoint import load_world
 
 Tell = Callable[[str], None]

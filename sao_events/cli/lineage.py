@@ -9,8 +9,8 @@ from typing import Any
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.project import parse
 from sao_events.cli.record import opened
-from sao_events.core.column_name import lineage_of, seeds_built
 from sao_events.core.graph import Graph
+from sao_events.report.column_name import lineage_of, seeds_built
 
 EXAMPLES = """  sao-events lineage orders.amount               what it is made of, down to sources and seeds
   sao-events lineage orders.amount --downstream  what is made of it

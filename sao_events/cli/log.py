@@ -11,14 +11,12 @@ from difflib import get_close_matches
 from threading import Event, Thread
 from typing import Any
 
+from sao_events import report
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import clock, counted
 from sao_events.cli.record import Record, log, no_such, opened
-from sao_events.core import report
-from sao_events.core.effects import Effects
 from sao_events.core.errors import UsageError
 from sao_events.core.events import EVENTS, Recorded
-from sao_events.core.explain import Names
 from sao_events.core.named import evidence_in, resolve_node, resolve_source
 from sao_events.core.project import project_from_bytes
 from sao_events.core.windows import parse_duration
@@ -26,6 +24,8 @@ from sao_events.deliveries import delivery_object, replayed
 from sao_events.inputs.mapping import Atlas
 from sao_events.inputs.matched import Matcher
 from sao_events.ports import Delivered, Store
+from sao_events.report.effects import Effects
+from sao_events.report.explain import Names
 
 POLL = 0.2
 EXAMPLES = """  sao-events events                               the last 50

@@ -6,15 +6,15 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from sao_events import report
 from sao_events.cli.job import only
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import COLUMNS, counted, node_row
 from sao_events.cli.project import parse, parse_and_select
 from sao_events.cli.record import opened
-from sao_events.core import report
 from sao_events.core.plan import plan
-from sao_events.core.report import View
 from sao_events.core.state import Job
+from sao_events.report import View
 
 EXAMPLES = """  sao-events plan                        what `sao-events run` would build, and why; builds nothing
   sao-events plan +orders tag:daily      a selector in dbt's own syntax

@@ -13,10 +13,10 @@ from sao_events.core.events import Recorded
 from sao_events.core.evolve import evolve
 from sao_events.core.named import resolve_node
 from sao_events.core.project import Project, project_from_bytes
-from sao_events.core.report import Find, View
 from sao_events.core.state import World
 from sao_events.deploy.deployer import tracked
 from sao_events.ports import Store
+from sao_events.report import Find, View
 from sao_events.store import open_store
 from sao_events.store.checkpoint import load_world
 

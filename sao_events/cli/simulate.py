@@ -10,7 +10,7 @@ from sao_events.cli import compare
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import counted
 from sao_events.core.errors import UsageError
-from sao_events.core.history import event_object, iso
+from sao_events.report.history import event_object, iso
 from sao_events.scenario import Scenario, offset, read_scenarios
 from sao_events.simulate import Simulation, Timeline
 

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from sao_events import report
 from sao_events.cli.log import since_instant
 from sao_events.cli.options import Context, add_command
 from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of, span
 from sao_events.cli.project import parse
 from sao_events.cli.record import Record, node_ids, opened
-from sao_events.core import report
 from sao_events.core.named import resolve_node
 from sao_events.core.project import Project
-from sao_events.core.report import View
-from sao_events.core.spared import cutoff_text
 from sao_events.deliveries import unmatched
+from sao_events.report import View
+from sao_events.report.spared import cutoff_text
 
 STATUS_EXAMPLES = """  sao-events status                     every node: what is decided, why, how old, when next
   sao-events status --json | jq '.nodes[] | select(.action == "wait")'"""

@@ -17,10 +17,10 @@ from sao_events.compare.trace import Trace, measured
 from sao_events.core import events as e
 from sao_events.core.errors import ConfigError, UsageError
 from sao_events.core.events import Recorded
-from sao_events.core.history import iso
 from sao_events.core.project import Project, project_from_bytes
 from sao_events.core.stored import event_from_json
 from sao_events.ports import Draft
+from sao_events.report.history import iso
 from sao_events.store import open_store
 
 FROM_OUTSIDE = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared, e.JobRequested)

@@ -17,9 +17,9 @@ from sao_events.compare.trace import Trace
 from sao_events.compare.variant import Change, Schedule, Variant
 from sao_events.compare.workers import spread
 from sao_events.core import events as e
-from sao_events.core.history import iso
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project
+from sao_events.report.history import iso
 
 TODAY, RECORDED = "today", "as recorded"
 P95 = 0.95

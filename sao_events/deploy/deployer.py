@@ -15,7 +15,6 @@ from typing import Protocol
 from sao_events.builds import dbt_settings
 from sao_events.config import Config, SourceConfig
 from sao_events.core import events as e
-from sao_events.core.deployment import Tracked
 from sao_events.core.errors import DbtError, GraphError, PolicyError, SaoError
 from sao_events.core.graph import Graph
 from sao_events.core.identity import Inputs, Rendered
@@ -35,6 +34,7 @@ from sao_events.files import stamp
 from sao_events.git.checkout import Checkout, without_password
 from sao_events.inputs.mapping import unknown
 from sao_events.ports import Clock, Draft, Store
+from sao_events.report.deployment import Tracked
 from sao_events.store.checkpoint import catch_up, load_world
 
 LOG = logging.getLogger("sao_events")

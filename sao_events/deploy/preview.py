@@ -13,16 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sao_events import report
 from sao_events.builds import dbt_settings
 from sao_events.config import Config
-from sao_events.core import report
 from sao_events.core.identity import Inputs, Rendered
 from sao_events.core.plan import plan
 from sao_events.core.project import Project
-from sao_events.core.report import View
 from sao_events.deploy.deployer import with_sources
 from sao_events.deploy.identify import recognised
 from sao_events.ports import Store
+from sao_events.report import View
 
 MASK = "DBT_ENV_SECRET_"  # https://docs.getdbt.com/reference/dbt-jinja-functions/env_var: for credentials alone
 

@@ -18,11 +18,11 @@ from sao_events.config import Config
 from sao_events.core import events as e
 from sao_events.core.errors import DbtError, GraphError, PolicyError, SaoError
 from sao_events.core.events import Event
-from sao_events.core.report import View
 from sao_events.deploy import preview as previews
 from sao_events.git.checkout import Checkout
 from sao_events.git.host import GitHost, open_host
 from sao_events.ports import Store
+from sao_events.report import View
 
 LOG = logging.getLogger("sao_events")
 NODES, ERROR, LOOK_BACK = 50, 4000, 200

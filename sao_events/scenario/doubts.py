@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from sao_events.core import events as e
 from sao_events.core.evidence import is_ahead
-from sao_events.core.report import RESTLESS
+from sao_events.report import RESTLESS
 from sao_events.scenario.model import Happening, Scenario, offset
 from sao_events.yamltext import Block
 

@@ -15,10 +15,10 @@ from typing import Protocol
 
 from sao_events.core.probes import pause
 from sao_events.core.project import Project
-from sao_events.core.report import View
 from sao_events.core.state import World
 from sao_events.core.vanished import expected, judged
 from sao_events.ports import Answer, Clock, Draft, Warehouse
+from sao_events.report import View
 from sao_events.warehouse import catalog
 
 LOG = logging.getLogger("sao_events")

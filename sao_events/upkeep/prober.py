@@ -19,9 +19,9 @@ from sao_events.core.errors import SaoError, words
 from sao_events.core.events import Recorded
 from sao_events.core.probes import LATE, NO_TABLE, Probe, Seen, asked, doubted, pause, read_answer, read_files, told_of
 from sao_events.core.project import Project
-from sao_events.core.report import SILENT, View, silent
 from sao_events.core.state import World
 from sao_events.ports import Clock, Draft, Warehouse
+from sao_events.report import SILENT, View, silent
 
 LOG = logging.getLogger("sao_events.core.probes")
 SECONDS = 30.0  # that a statement may take

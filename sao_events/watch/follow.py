@@ -16,12 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from sao_events import report
 from sao_events.core import events as e
-from sao_events.core import report
 from sao_events.core.events import Recorded
-from sao_events.core.explain import listed, reason_text
 from sao_events.core.graph import Graph
 from sao_events.core.project import project_from_bytes
+from sao_events.report.explain import listed, reason_text
 from sao_events.service import Service
 
 MOST = 8

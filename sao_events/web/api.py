@@ -9,14 +9,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from sao_events.core import report
-from sao_events.core.column_name import lineage_of, seeds_built
+from sao_events import report
 from sao_events.core.decision import Action
 from sao_events.core.events import EVENTS, Recorded, subject
 from sao_events.core.named import resolve_node
 from sao_events.core.project import Project
 from sao_events.deliveries import delivery_object, unmatched
 from sao_events.ports import VERDICTS
+from sao_events.report.column_name import lineage_of, seeds_built
 from sao_events.web.answers import Problem, answer, unavailable
 from sao_events.web.backend import Backend
 from sao_events.web.output import Output, run_output

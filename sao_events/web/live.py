@@ -12,7 +12,7 @@ from threading import Thread
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from sao_events.core import report
+from sao_events import report
 from sao_events.core.events import Recorded
 from sao_events.web.answers import Problem
 from sao_events.web.backend import Backend

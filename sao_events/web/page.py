@@ -13,10 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from sao_events.core import report
-from sao_events.core.explain import reason_text
-from sao_events.core.spared import cutoff_text
+from sao_events import report
 from sao_events.deliveries import delivery_object, unmatched
+from sao_events.report.explain import reason_text
+from sao_events.report.spared import cutoff_text
 from sao_events.web.answers import Problem
 from sao_events.web.backend import Backend
 

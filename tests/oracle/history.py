@@ -435,7 +435,7 @@ class History:
         return "\n".join(told)
 
     def _why(self, nodes: dict[str, str]) -> str:
-        from sao_events.core import report
+        from sao_events import report
 
         settings, now = self.config.settings, self.process.now()
         view = report.View("oracle", self.project, self.world, settings, now)

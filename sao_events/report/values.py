@@ -13,10 +13,6 @@ from typing import Any
 
 from sao_events.core import checks
 from sao_events.core.decision import Action, Decision
-from sao_events.core.deployment import Tracked, deployment
-from sao_events.core.difference import Texts, difference
-from sao_events.core.explain import Names, explain, explain_held, explain_left
-from sao_events.core.history import Causes, Find, builds, event_object, iso, plain, run_object, runs
 from sao_events.core.nodes import Node, Source
 from sao_events.core.plan import Plan, decide
 from sao_events.core.policy import Policy, Settings
@@ -24,15 +20,13 @@ from sao_events.core.probes import Probe, age, loaded_at, probes, signal
 from sao_events.core.project import Project
 from sao_events.core.proven import said
 from sao_events.core.relations import left_objects
-from sao_events.core.spared import changes_upstream, cutoff, cutoffs, equal_content, spared_by
 from sao_events.core.state import Held, Landed, SourceState, World
 from sao_events.core.windows import calendar_object
-
-__all__ = [
-    "Find", "View", "builds", "event_object", "failing_tests", "header", "iso", "names", "node_object",
-    "plain", "plan_object", "run_object", "runs", "sources", "status", "why",
-]  # fmt: skip
-
+from sao_events.report.deployment import Tracked, deployment
+from sao_events.report.difference import Texts, difference
+from sao_events.report.explain import Names, explain, explain_held, explain_left
+from sao_events.report.history import Causes, Find, builds, iso, plain
+from sao_events.report.spared import changes_upstream, cutoff, cutoffs, equal_content, spared_by
 
 RESTLESS = (
     "{}: declared static, and yet new data was reported in it: what reads it is built for that, but no updates_on: all "

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sao_events.core.decision import Action, Decision
-from sao_events.core.explain import Names, listed
-from sao_events.core.history import iso
 from sao_events.core.project import Project
 from sao_events.core.state import Head, World
+from sao_events.report.explain import Names, listed
+from sao_events.report.history import iso
 
 
 @dataclass(frozen=True, slots=True)

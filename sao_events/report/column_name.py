@@ -7,7 +7,6 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from sao_events.core.ancestry import column_lineage, columns_known
 from sao_events.core.errors import NotThere, UsageError
 from sao_events.core.graph import Graph
 from sao_events.core.lineage import Code
@@ -15,6 +14,7 @@ from sao_events.core.named import resolve_node, resolve_source
 from sao_events.core.project import Project
 from sao_events.core.proof.names import known, stored_name
 from sao_events.core.state import World
+from sao_events.report.ancestry import column_lineage, columns_known
 
 MOST = 80  # characters of what was asked that an error repeats
 

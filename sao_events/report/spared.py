@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sao_events.core.explain import Names, listed
 from sao_events.core.graph import Graph
-from sao_events.core.history import iso
 from sao_events.core.lineage import Code, Reading
 from sao_events.core.nodes import Node
 from sao_events.core.state import Hashed, NodeState, World
+from sao_events.report.explain import Names, listed
+from sao_events.report.history import iso
 
 SHOWN = 8  # digits of a content hash in a sentence
 MOST = 8  # names of columns in a sentence

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from sao_events.core import events as e
 from sao_events.core.decision import Action, Decision
 from sao_events.core.events import Recorded
-from sao_events.core.explain import Names, describe, explain
 from sao_events.core.graph import Graph
 from sao_events.core.state import World
 from sao_events.core.stored import event_to_json
 from sao_events.core.windows import LATEST
+from sao_events.report.explain import Names, describe, explain
 
 _INSTANTS = frozenset({"loaded_at", "due", "clock", "failed_at"})
 _RESULTS = ("NodeBuilt", "NodeFailed", "BuildInterrupted")
