@@ -45,12 +45,15 @@ class Project:
 
     def build(self, *names: str, told: bool = True) -> None:
         for it in names:
-            made = self.graph.nodes[it]
-            seen = e.Observed(self.graph.fingerprints[it], parts=made.on_record, drops=self.world.node(it).drops)
-            where = (made.relation, made.kind) if told else (None, "")
-            self.add(e.RunStarted("r", {it: "new_data"}))
-            self.add(e.BuildStarted("r", it, "new_data", 0.0, seen, made.own, 0, True, (), *where))
+            self.begin(it, told)
             self.add(e.NodeBuilt("r", it), e.RunFinished("r", "success"))
+
+    def begin(self, it: str, told: bool = True) -> None:
+        made = self.graph.nodes[it]
+        seen = e.Observed(self.graph.fingerprints[it], parts=made.on_record, drops=self.world.node(it).drops)
+        where = (made.relation, made.kind) if told else (None, "")
+        self.add(e.RunStarted("r", {it: "new_data"}))
+        self.add(e.BuildStarted("r", it, "new_data", 0.0, seen, made.own, 0, True, (), *where))
 
     @property
     def left(self) -> set[str]:
@@ -139,6 +142,22 @@ def test_what_another_node_has_written_since_is_no_longer_what_was_built(shop: P
     shop.build("b")
     assert shop.left == {name("b")}
     assert shop.world.node("a").dropped
+    assert not shop.world.node("b").dropped
+
+
+@pytest.mark.parametrize("end", [e.NodeFailed("r", "b"), e.BuildInterrupted("r", "b"), e.EngineStarted()])
+def test_nor_what_another_node_may_have_written_in_a_build_that_failed_or_was_lost(shop: Project, end: e.Event) -> None:
+    shop.load(at("b", "a"))
+    shop.begin("b")
+    shop.add(end)
+    shop.load(at("a", "a"), at("b", "b"))
+    assert shop.world.node("a").dropped, "dbt renames before its hooks, and nobody saw how far it came"
+
+
+def test_a_build_that_fails_in_its_own_place_leaves_the_record_of_it(shop: Project) -> None:
+    shop.begin("a")
+    shop.add(e.NodeFailed("r", "a"))
+    assert not shop.world.node("a").dropped
     assert not shop.world.node("b").dropped
 
 

@@ -34,9 +34,11 @@ from sao_events.core.written import (
     clean_asked,
     cleaning_lost,
     drop,
+    may_have_written,
     relation_dropped,
     relations_cleaned,
     relations_known,
+    relations_left,
     relations_seen,
     unknown,
     wrote,
@@ -78,9 +80,7 @@ def _head_seen(world: World, recorded: Recorded, event: e.HeadSeen) -> None:
 def _project_loaded(world: World, recorded: Recorded, event: e.ProjectLoaded) -> None:
     world.project, world.commit, world.rejected = event.project, event.commit, None
     world.loaded = recorded.at
-    for name in event.left:
-        if name in world.relations:
-            world.relations[name] = replace(world.relations[name], left=recorded.at, commit=event.commit)
+    relations_left(world, recorded, event)
 
 
 def _project_rejected(world: World, recorded: Recorded, event: e.ProjectRejected) -> None:
@@ -326,6 +326,7 @@ def _node_failed(world: World, recorded: Recorded, event: e.NodeFailed) -> None:
             attempt.observed, recorded.at, attempt.retries, state.drops, event.message, event.run, built=built
         )
         world.nodes[event.node] = replace(state, failure=failure, running=None, hashed=unknown(state.hashed))
+        may_have_written(world, event.node, attempt)
         _answered(world, event.run, event.node)
 
 
@@ -342,6 +343,7 @@ def _lost(world: World, run: str, node: str) -> None:
         doubtful = state.doubtful or (state.built_code is not None and attempt.code != state.built_code)
         hashed = unknown(state.hashed)
         world.nodes[node] = replace(state, running=None, interrupted=interrupted, doubtful=doubtful, hashed=hashed)
+        may_have_written(world, node, attempt)
 
 
 def _test_finished(world: World, recorded: Recorded, event: e.TestFinished) -> None:

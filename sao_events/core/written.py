@@ -26,6 +26,13 @@ def relations_seen(world: World, recorded: Recorded, event: e.RelationsSeen) -> 
             world.nodes[name] = replace(state, seen=state.builds)
 
 
+def relations_left(world: World, recorded: Recorded, event: e.ProjectLoaded) -> None:
+    """Relations are in the project no more."""
+    for name in event.left:
+        if name in world.relations:
+            world.relations[name] = replace(world.relations[name], left=recorded.at, commit=event.commit)
+
+
 def relations_known(world: World, recorded: Recorded, event: e.RelationsKnown) -> None:
     """Relations that builds have written before it was recorded of each."""
     for name, known in event.relations.items():
@@ -61,11 +68,17 @@ def cleaning_lost(world: World) -> None:
 
 
 def wrote(world: World, node: str, attempt: Attempt, at: float) -> None:
-    """A build has written its relation; where another node had built that, its rows are gone."""
-    if attempt.relation is None:
-        return
-    before = world.relations.get(attempt.relation)
-    world.relations[attempt.relation] = Relation(node, attempt.kind, at)
+    """A build has written its relation."""
+    may_have_written(world, node, attempt)
+    if attempt.relation is not None:
+        world.relations[attempt.relation] = Relation(node, attempt.kind, at)
+
+
+def may_have_written(world: World, node: str, attempt: Attempt) -> None:
+    """A build has ended, well or not; where another node had built its relation, the rows of that are gone, or may be:
+    dbt puts the new relation in its place before hooks and grants, and before anybody can record it.
+    """
+    before = world.relations.get(attempt.relation) if attempt.relation is not None else None
     if before is not None and before.node != node:
         _gone(world, before)
 
