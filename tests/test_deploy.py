@@ -15,7 +15,7 @@ from sao_events.core.errors import DbtError, SaoError
 from sao_events.core.graph import Graph
 from sao_events.core.identity import Inputs, Rendered
 from sao_events.core.lineage import Code
-from sao_events.core.nodes import Node
+from sao_events.core.nodes import Node, Source
 from sao_events.core.project import Project
 from sao_events.core.state import World
 from sao_events.deploy.deployer import Deployer, Found
@@ -138,6 +138,18 @@ def test_a_commit_in_force_that_asks_a_clock_is_parsed_again_each_hour(tmp_path:
         look(at)
         parses.append(look.parses)
     assert parses == [1, 0, 0, 1, 0, 1]
+
+
+def test_sources_that_enter_a_project_are_told_of(folder: Path) -> None:
+    """The first project has nobody who could have missed anything; static ones never change."""
+    look = Looking(config(folder), nothing)
+    node = FINE.graph.nodes["model.p.a"]
+    told = []
+    for names in (("x",), ("x", "y"), ("x",), ("x", "y"), ("x", "y", "still")):
+        sources = [Source(name, name, static=name == "still") for name in names]
+        look.parser.project = replace(FINE, graph=Graph([node], sources))
+        told += [event.entered for event in look(0.0, fresh=True).events if isinstance(event, e.ProjectLoaded)]
+    assert told == [(), ("y",), (), ("y",), ()]
 
 
 def mended(folder: Path) -> None:

@@ -60,10 +60,10 @@ class Bench:
         self.engine = Engine(self.store, self.builder, self.clock, self.settings)
         self.load(project)
 
-    def load(self, project: Graph) -> None:
+    def load(self, project: Graph, entered: tuple[str, ...] = ()) -> None:
         body = project_to_bytes(Project(project))
         self.store.put_project(project_digest(body), body)
-        self.add(e.ProjectLoaded(project_digest(body)))
+        self.add(e.ProjectLoaded(project_digest(body), entered=entered))
 
     def add(self, *events: e.Event) -> None:
         self.store.append([Draft(event, self.clock.now()) for event in events])
@@ -232,6 +232,30 @@ def test_what_is_left_open_when_a_piece_ends_was_interrupted() -> None:
     bench.step(NodeBegan(piece.id, "u"), PieceEnded(piece.id, "interrupted", "cancelled"))
     assert bench.kinds()[-2:] == ["BuildInterrupted", "RunFinished"]
     assert bench.engine.world.node("u").failure is None
+
+
+# When the project becomes another
+
+
+def test_what_comes_back_with_its_source_has_new_data_unless_a_look_would_tell() -> None:
+    """A commit took both away and is taken back: a load in between named no source of the project."""
+    things = (A, B, node("m", "a"), node("n", "b"))
+    bench = Bench(graph(*things))
+    bench.add(e.DataLanded("a"), e.SourceProbed("b", "metadata", "seen"))
+    bench.step()
+    bench.done()
+    bench.load(graph(A, node("other", "a")))
+    bench.step(after=1)
+    bench.done()
+    bench.load(graph(*things), entered=("b",))
+    bench.step(after=1)
+    assert len(bench.builder.pieces) == 2, "the next look at b tells whether it is new"
+    bench.load(graph(B, node("n", "b")))
+    bench.load(graph(*things), entered=("a",))
+    bench.step(after=1)
+    assert bench.builder.pieces[-1].nodes == ("m",)
+    bench.done()
+    assert len(bench.builder.pieces) == 3
 
 
 # When dbt itself cannot do it

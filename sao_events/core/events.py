@@ -76,13 +76,15 @@ class PreviewMade(Event):
 @record
 class ProjectLoaded(Event):
     """The graph stored under the digest `project` is in force from here on; `commit` is its git commit, where there
-    is one. `left` are the relations that the project before had and this one does not have.
+    is one. `left` are the relations that the project before had and this one does not have, `entered` the sources that
+    this one has and the one before did not: what was told of them meanwhile was about nothing in the project.
     """
 
     project: str
     commit: str | None = None
     warnings: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    entered: tuple[str, ...] = ()
 
 
 @record

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sao_events.core import events as e
+from sao_events.core import written
 from sao_events.core.events import Event, Recorded
 from sao_events.core.lineage import Code, digest
 from sao_events.core.records import replace
@@ -28,20 +29,6 @@ from sao_events.core.state import (
     SourceState,
     TestState,
     World,
-)
-from sao_events.core.written import (
-    clean_answered,
-    clean_asked,
-    cleaning_lost,
-    drop,
-    may_have_written,
-    relation_dropped,
-    relations_cleaned,
-    relations_known,
-    relations_left,
-    relations_seen,
-    unknown,
-    wrote,
 )
 
 INCOMPLETE = 1000  # loads of one name that are waited for at once
@@ -64,7 +51,7 @@ def _engine_started(world: World, recorded: Recorded, event: Event) -> None:
         for name in run.nodes:
             _lost(world, run.id, name)
     world.runs.clear()
-    cleaning_lost(world)
+    written.cleaning_lost(world)
 
 
 def _head_seen(world: World, recorded: Recorded, event: e.HeadSeen) -> None:
@@ -80,7 +67,11 @@ def _head_seen(world: World, recorded: Recorded, event: e.HeadSeen) -> None:
 def _project_loaded(world: World, recorded: Recorded, event: e.ProjectLoaded) -> None:
     world.project, world.commit, world.rejected = event.project, event.commit, None
     world.loaded = recorded.at
-    relations_left(world, recorded, event)
+    written.relations_left(world, recorded, event)
+    for name in event.entered:
+        known = world.source(name)
+        if known.sent or name not in world.probes:  # a look tells by what it found at the last one
+            world.sources[name] = replace(known, version=known.version + 1)
 
 
 def _project_rejected(world: World, recorded: Recorded, event: e.ProjectRejected) -> None:
@@ -180,7 +171,7 @@ def _state_cleared(world: World, recorded: Recorded, event: e.StateCleared) -> N
         world.clears_of_all += 1
     for name in tuple(world.nodes) if event.nodes is None else event.nodes:
         state = world.node(name) if event.nodes is not None else world.nodes[name]
-        world.nodes[name] = replace(state, clears=state.clears + 1, failure=None, hashed=unknown(state.hashed))
+        world.nodes[name] = replace(state, clears=state.clears + 1, failure=None, hashed=written.unknown(state.hashed))
 
 
 def _job_requested(world: World, recorded: Recorded, event: e.JobRequested) -> None:
@@ -220,7 +211,7 @@ def _build_started(world: World, recorded: Recorded, event: e.BuildStarted) -> N
     )
     world.nodes[event.node] = replace(world.node(event.node), running=attempt, last=attempt)
     for name in event.drops:
-        drop(world, name)
+        written.drop(world, name)
 
 
 def _holder(world: World, run: str, node: str) -> Attempt | None:
@@ -240,13 +231,13 @@ def _node_built(world: World, recorded: Recorded, event: e.NodeBuilt) -> None:
     )
     for name in event.spared:
         world.nodes[name] = replace(world.node(name), spared=recorded.at)
-    wrote(world, event.node, attempt, recorded.at)
+    written.wrote(world, event.node, attempt, recorded.at)
     _answered(world, event.run, event.node)
 
 
 def _hashed(known: Hashed, at: float, event: e.NodeBuilt) -> Hashed:
     if event.content is None and event.unhashed is None:
-        return unknown(known)
+        return written.unknown(known)
     return Hashed(
         content=event.content,
         since=known.since if event.content == known.content else at,
@@ -325,8 +316,8 @@ def _node_failed(world: World, recorded: Recorded, event: e.NodeFailed) -> None:
         failure = Failure(
             attempt.observed, recorded.at, attempt.retries, state.drops, event.message, event.run, built=built
         )
-        world.nodes[event.node] = replace(state, failure=failure, running=None, hashed=unknown(state.hashed))
-        may_have_written(world, event.node, attempt)
+        world.nodes[event.node] = replace(state, failure=failure, running=None, hashed=written.unknown(state.hashed))
+        written.may_have_written(world, event.node, attempt)
         _answered(world, event.run, event.node)
 
 
@@ -341,9 +332,9 @@ def _lost(world: World, run: str, node: str) -> None:
         state = world.nodes[node]
         interrupted = state.interrupted or attempt.advances
         doubtful = state.doubtful or (state.built_code is not None and attempt.code != state.built_code)
-        hashed = unknown(state.hashed)
+        hashed = written.unknown(state.hashed)
         world.nodes[node] = replace(state, running=None, interrupted=interrupted, doubtful=doubtful, hashed=hashed)
-        may_have_written(world, node, attempt)
+        written.may_have_written(world, node, attempt)
 
 
 def _test_finished(world: World, recorded: Recorded, event: e.TestFinished) -> None:
@@ -375,18 +366,18 @@ def _failed_by_test(state: NodeState, recorded: Recorded, event: e.TestFinished)
 
 
 _APPLY: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
-    e.RelationsSeen: relations_seen,
+    e.RelationsSeen: written.relations_seen,
     e.EngineStarted: _engine_started,
     e.HeadSeen: _head_seen,
     e.ProjectLoaded: _project_loaded,
     e.ProjectRejected: _project_rejected,
     e.DataLanded: _data_landed,
     e.SourceProbed: _source_probed,
-    e.RelationDropped: relation_dropped,
-    e.RelationsKnown: relations_known,
-    e.RelationsCleaned: relations_cleaned,
-    e.CleanAsked: clean_asked,
-    e.CleanAnswered: clean_answered,
+    e.RelationDropped: written.relation_dropped,
+    e.RelationsKnown: written.relations_known,
+    e.RelationsCleaned: written.relations_cleaned,
+    e.CleanAsked: written.clean_asked,
+    e.CleanAnswered: written.clean_answered,
     e.StateCleared: _state_cleared,
     e.JobRequested: _job_requested,
     e.JobFinished: _job_finished,

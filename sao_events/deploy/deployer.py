@@ -86,6 +86,23 @@ class _Refused:
     pause: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The relations that a `project`, by its digest, makes, and its sources."""
+
+    project: str | None = None
+    relations: tuple[str, ...] = ()
+    sources: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, project: str, graph: Graph) -> _Names:
+        return cls(project, made_by(graph), frozenset(graph.sources))
+
+    def lacks(self, graph: Graph) -> tuple[str, ...]:
+        """The sources of a graph that are not in it, but for those that never change."""
+        return tuple(name for name, it in graph.sources.items() if name not in self.sources and not it.static)
+
+
 class Deployer:
     """Looks up the project of an environment. `world` is what is on record when it begins; from then on it alone
     records what is in force.
@@ -98,7 +115,7 @@ class Deployer:
         self._refused: dict[str | None, _Refused] = {}
         self._warned: tuple[str, ...] = ()
         self._hour: int | None = None  # of the last parse, where what the project says depends on it
-        self._relations: tuple[str | None, tuple[str, ...]] = None, ()  # of a project, by its digest
+        self._names = _Names()
         self.on_head: Callable[[str | None, str | None], None] = lambda commit, error: None
         git = config.git
         self.checkout = Checkout(git.remote, git.branch, config.state_dir / "git") if git else None
@@ -152,7 +169,7 @@ class Deployer:
             for warning in self._warned:
                 LOG.warning("%s", warning)
         if found.digest is not None and found.project is not None:
-            self._relations = found.digest, made_by(found.project.graph)
+            self._names = _Names.of(found.digest, found.project.graph)
             self.parser.keep(found.digest)
             self.built_from = (found.digest, found.commit)
 
@@ -203,16 +220,17 @@ class Deployer:
         self.store.put_project(digest, data)
         self._hour = hour if project.meta.get("timed") else None
         known = self.rejected is None and self.in_force == (digest, commit)
-        gone = () if known else left(self._made(), project.graph)
-        event = e.ProjectLoaded(digest, commit, project.warnings, gone)
+        before, graph = self._before() if not known else None, project.graph
+        left_behind, entered = (left(before.relations, graph), before.lacks(graph)) if before else ((), ())
+        event = e.ProjectLoaded(digest, commit, project.warnings, left_behind, entered)
         return Found(() if known else (event,), None, project, digest, commit)
 
-    def _made(self) -> tuple[str, ...]:
-        """The relations of the project in force."""
+    def _before(self) -> _Names | None:
+        """What the project in force calls its things; None where none is."""
         digest = self.in_force[0]
-        if digest is not None and self._relations[0] != digest:
-            self._relations = digest, made_by(project_from_bytes(self.store.get_project(digest)).graph)
-        return self._relations[1] if digest is not None else ()
+        if digest is not None and self._names.project != digest:
+            self._names = _Names.of(digest, project_from_bytes(self.store.get_project(digest)).graph)
+        return self._names if digest is not None else None
 
     def _go_on(self, error: str, rejected: e.ProjectRejected | None = None) -> Found:
         """The newest state cannot be in force. A process that has just begun builds from the commit that is."""

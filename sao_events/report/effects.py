@@ -65,7 +65,7 @@ class Effects:
             now = {name: self.world.source(name).version for name in before}
             self.versions |= {name: version for name, version in now.items() if version != before[name]}
         elif isinstance(event, e.ProjectLoaded):
-            self._changed(before, event.project)
+            self._loaded(before, event)
         elif isinstance(event, e.StateCleared):
             self.asked = set(self.world.nodes if event.nodes is None else event.nodes)
         elif isinstance(event, e.RelationDropped):
@@ -76,8 +76,9 @@ class Effects:
             self.runs.add(event.run)
         self.pushed = isinstance(event, e.CodePushed)
 
-    def _changed(self, before: str | None, after: str) -> None:
-        now = self.graphs(after).fingerprints
+    def _loaded(self, before: str | None, event: e.ProjectLoaded) -> None:
+        self.versions |= {name: self.world.source(name).version for name in event.entered}
+        now = self.graphs(event.project).fingerprints
         then = self.graphs(before).fingerprints if before else {}
         self.code |= {name for name, fingerprint in now.items() if then.get(name) != fingerprint}
 
@@ -114,7 +115,7 @@ class Effects:
         if isinstance(event, (e.ProjectLoaded, e.ProjectRejected)) and self.pushed:
             self.pushed = False
             if isinstance(event, e.ProjectLoaded):
-                self._changed(before if isinstance(before, str) else None, event.project)
+                self._loaded(before if isinstance(before, str) else None, event)
         elif isinstance(event, e.RunStarted) and self.job is not None and event.job == self.job:
             self.runs.add(event.run)
         elif isinstance(event, e.BuildStarted) and self.found and self.found[-1] is recorded:
