@@ -60,6 +60,7 @@ IN_CORE = (
 IN_REPORT = (
     "explain",
     "history",
+    "causes",
     "difference",
     "spared",
     "ancestry",

@@ -15,7 +15,7 @@ from sao_events.core.named import resolve_node, resolve_source
 from sao_events.core.nodes import Node, Source
 from sao_events.core.plan import plan
 from sao_events.core.policy import Settings
-from sao_events.core.project import Project
+from sao_events.core.project import Project, graphs_of
 from sao_events.core.state import World
 from sao_events.report import Find, View
 from sao_events.scenario import read_scenarios
@@ -172,6 +172,97 @@ def test_why_leads_from_the_last_build_to_what_was_new_then(story: Story) -> Non
     assert (landing["about"], landing["built_with"], landing["now"]) == ("raw.orders", 0, 1)
     assert landing["event"]["data"]["load_id"] == "l7"
     assert report.why(view, find, "mart")["last_build_because"] == []  # its first
+
+
+CHAIN = """
+scenario: chain
+nodes:
+  raw.r: {kind: source}
+  b: {kind: table, reads: [raw.r], columns: [id, x]}
+  a: {kind: table, reads: [b], uses: {b: [id]}, config: {freshness: {build_after: {count: 1, period: hour}}}}
+  m: {kind: table, reads: [a]}
+"""
+
+
+def ended(tmp_path: Path, rest: str, project: str = CHAIN) -> Simulation:
+    """The simulation of a project after its timeline."""
+    path = tmp_path / "chain.yaml"
+    path.write_text(project + rest, encoding="utf-8")
+    [scenario] = read_scenarios(path)
+    simulation = Simulation(scenario)
+    simulation.run()
+    simulation.clock.set(scenario.expected.until)
+    return simulation
+
+
+def told(simulation: Simulation, name: str) -> dict[str, Any]:
+    """The why of a node, which knows the projects on record."""
+    engine, store = simulation.engine, simulation.store
+    view = View("prod", engine.project, engine.world, engine.settings, simulation.clock.now())
+    return report.why(view, store.find, name, graphs_of(store.get_project))
+
+
+def roots(causes: list[dict[str, Any]]) -> list[str]:
+    """When the events at the ends of the chains of causes were recorded."""
+    found = []
+    for cause in causes:
+        found += roots(cause.get("because") or []) or [cause["event"]["at"][11:16]]
+    return found
+
+
+def test_a_landing_after_a_build_is_not_named_as_its_cause(tmp_path: Path) -> None:
+    events = "events: [{at: +10m, land: raw.r}, {at: +70m, land: raw.r}]\nexpect: {until: +75m}\n"
+    simulation = ended(tmp_path, events)
+    assert roots(told(simulation, "a")["because"]) == ["09:10"]  # waits, for what b took up again since
+    for name in ("a", "m"):  # built at 09:00, when the window of a was over
+        assert roots(told(simulation, name)["last_build_because"]) == ["08:10"]
+
+
+def test_code_that_spared_a_node_is_not_named_as_the_cause_of_its_last_build(tmp_path: Path) -> None:
+    events = "  - {at: +2h, edit: b, change: sql}\n  - {at: +3h, edit: b, change: add_column, column: y}\n"
+    answer = told(ended(tmp_path, f"events:\n{events}expect: {{until: +4h}}\n"), "a")
+    assert answer["built_because"] == "upstream_code_changed"
+    assert answer["builds"][0]["started_at"] == "2026-01-05T10:00:00.000Z"
+    assert set(roots(answer["last_build_because"])) == {"10:00"}
+
+
+def test_a_later_load_of_the_project_is_not_named_for_code_that_waits(tmp_path: Path) -> None:
+    held = CHAIN.replace("nodes:", "settings: {code_changes: after_window}\nnodes:")
+    edits = "  - {at: +10m, edit: a, change: sql}\n  - {at: +20m, edit: m, change: sql}\n"
+    waits = told(ended(tmp_path, f"events:\n{edits}expect: {{until: +30m}}\n", held), "a")
+    assert (waits["reason"], roots(waits["because"])) == ("within_build_after", ["08:10"])
+    built = told(ended(tmp_path, f"events:\n{edits}expect: {{until: +90m}}\n", held), "a")
+    assert (built["built_because"], roots(built["last_build_because"])) == ("code_changed", ["08:10"])
+
+
+def test_why_names_who_cleared_what_was_built_for_that_and_who_saw_it_missing(tmp_path: Path) -> None:
+    cleared = told(ended(tmp_path, "events: [{at: +10m, clear: [a]}]\nexpect: {until: +30m}\n"), "a")
+    [cause] = cleared["last_build_because"]
+    assert (cause["what"], cause["event"]["kind"], cause["event"]["at"][11:16]) == ("clear", "StateCleared", "08:10")
+    missing = told(ended(tmp_path, "events: [{at: +10m, drop: a}]\nexpect: {until: +30m}\n"), "a")
+    assert [(it["what"], it["event"]["kind"]) for it in missing["last_build_because"]] == [
+        ("relation", "RelationDropped")
+    ]
+
+
+GROUP = """
+scenario: group
+settings: {loads: {shop: {sources: [raw.a, raw.b]}}}
+nodes:
+  raw.a: {kind: source}
+  raw.b: {kind: source}
+  m: {kind: table, reads: [raw.a, raw.b], config: {freshness: {build_after: {count: 1, period: hour}}}}
+"""
+
+
+def test_a_landing_that_was_not_new_by_then_is_not_named_for_a_build(tmp_path: Path) -> None:
+    whole = "  - {at: +10m, land: raw.a, load_id: one}\n  - {at: +20m, land: raw.b, load_id: one}\n"
+    part = "  - {at: +30m, land: raw.a, load_id: two}\n"  # waits for raw.b
+    old = (
+        "  - {at: +40m, land: raw.b, load_id: old, loaded_at: +0m}\n  - {at: +50m, land: raw.b, load_id: no, rows: 0}\n"
+    )
+    events = f"events:\n{whole}{part}{old}expect: {{until: +90m}}\n"
+    assert roots(told(ended(tmp_path, events, GROUP), "m")["last_build_because"]) == ["08:10", "08:20"]
 
 
 def test_why_gives_the_last_builds_newest_first(story: Story) -> None:

@@ -18,7 +18,7 @@ from sao_events.cli.record import Record, log, no_such, opened
 from sao_events.core.errors import UsageError
 from sao_events.core.events import EVENTS, Recorded
 from sao_events.core.named import evidence_in, resolve_node, resolve_source
-from sao_events.core.project import project_from_bytes
+from sao_events.core.project import graphs_of
 from sao_events.core.windows import parse_duration
 from sao_events.deliveries import delivery_object, replayed
 from sao_events.inputs.mapping import Atlas
@@ -123,7 +123,7 @@ def _delivery(record: Record, number: int) -> Delivered:
 def _effects(context: Context, record: Record, seq: int) -> int:
     if not 1 <= seq <= record.store.last():
         raise UsageError(f"there is no event {seq}", hint=f"the log has events 1 to {record.store.last()}")
-    effects = Effects(seq, lambda digest: project_from_bytes(record.store.get_project(digest)).graph)
+    effects = Effects(seq, graphs_of(record.store.get_project))
     found, known = effects.read(log(record.store)), report.names(record.project)
     if context.out.as_json:
         context.out.json({"event": seq, "events": [report.event_object(item, known) for item in found]})

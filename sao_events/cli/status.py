@@ -14,7 +14,7 @@ from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of,
 from sao_events.cli.project import parse
 from sao_events.cli.record import Record, node_ids, opened
 from sao_events.core.named import resolve_node
-from sao_events.core.project import Project
+from sao_events.core.project import Project, graphs_of
 from sao_events.deliveries import unmatched
 from sao_events.report import View
 from sao_events.report.spared import cutoff_text
@@ -72,7 +72,7 @@ def why(context: Context) -> int:
             answer = report.why_test(view, test)
         else:
             [node] = node_ids(view.project, [context.args.node])
-            answer = report.why(view, find, node)
+            answer = report.why(view, find, node, graphs_of(record.store.get_project))
             if context.args.diff:
                 answer["diff"] = report.code_difference(view, record.store.get_texts, node)
     if context.out.as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from sao_events.core.windows import calendar_from_json, calendar_to_json
 
 # Folders in one that hold what dbt, git, Python or we have made.
 IGNORED_FOLDERS = frozenset({"target", "logs", "dbt_packages", ".git", ".sao", ".venv", "__pycache__", "node_modules"})
+
+Graphs = Callable[[str], Graph]  # of a project that was in force, by the digest that its load is recorded with
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,11 @@ def project_from_bytes(data: bytes) -> Project:
         body["adapter"],
     )
     return Project(graph, body["name"], body["adapter"], tuple(body["warnings"]), body["meta"])
+
+
+def graphs_of(read: Callable[[str], bytes]) -> Graphs:
+    """The graphs of projects on record, by their digests; `read` gives a project as bytes."""
+    return lambda digest: project_from_bytes(read(digest)).graph
 
 
 def project_digest(data: bytes) -> str:

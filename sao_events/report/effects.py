@@ -7,16 +7,15 @@ asked for by a job is followed to the builds that answer it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from sao_events.core import events as e
 from sao_events.core.events import Observed, Recorded
 from sao_events.core.evolve import evolve
-from sao_events.core.graph import Graph
+from sao_events.core.project import Graphs
 from sao_events.core.state import World
 
-Graphs = Callable[[str], Graph]
 NOTHING = Observed("")
 # What stood before an event: the versions of the sources that it is about, or the project in force.
 _Before: TypeAlias = Mapping[str, int] | str | None

@@ -1,4 +1,4 @@
-"""The log read backwards: events as values for JSON, what came of runs and builds, and what led to a decision.
+"""The log read backwards: events as values for JSON, and what came of runs and builds.
 
 Instants are ISO-8601 in UTC with a Z, durations seconds.
 """
@@ -11,13 +11,10 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from sao_events.core import events as e
-from sao_events.core.decision import Action, Decision
 from sao_events.core.events import Recorded
-from sao_events.core.graph import Graph
-from sao_events.core.state import World
 from sao_events.core.stored import event_to_json
 from sao_events.core.windows import LATEST
-from sao_events.report.explain import Names, describe, explain
+from sao_events.report.explain import Names, describe
 
 _INSTANTS = frozenset({"loaded_at", "due", "clock", "failed_at"})
 _RESULTS = ("NodeBuilt", "NodeFailed", "BuildInterrupted")
@@ -153,138 +150,3 @@ def _run_nodes(event: e.RunStarted, log: Sequence[Recorded], alive: int) -> list
         assert isinstance(item.event, e.BuildStarted)
         found[name] = _build(item, item.event, ended.get(name), alive)
     return list(found.values())
-
-
-class Causes:
-    """Follows a decision back through the log: which event made which source or code new, and through which nodes."""
-
-    def __init__(self, graph: Graph, world: World, decisions: Mapping[str, Decision], find: Find, known: Names) -> None:
-        self.graph, self.world, self.decisions, self.find, self.known = graph, world, decisions, find, known
-        self.seen: set[str] = set()
-
-    def of(self, node: str) -> list[dict[str, Any]]:
-        """What led to the decision about `node`."""
-        decision = self.decisions[node]
-        evidence, reason = decision.evidence, str(decision.evidence.get("would_be", decision.reason))
-        found = [self._newer(feed, versions) for feed, versions in evidence.get("newer", {}).items()]
-        found += [self._changed(upstream) for upstream in evidence.get("changed", ())]
-        found += [self._arrived(node, what) for what in evidence.get("arrived", ())]
-        if "code_changed" in (reason, evidence.get("held")):
-            found.append(self._code())
-        if reason == "state_cleared":
-            found.append(self._cleared(node))
-        if reason == "relation_missing":
-            found.append(self._dropped(node))
-        if "failed_at" in evidence:
-            found.append(self._failure(node))
-        if decision.action is Action.blocked:
-            found += [self._not_ready(name) for name in decision.waiting_for]
-        return found
-
-    def of_last_build(self, node: str) -> list[dict[str, Any]]:
-        """What was new when `node` was last built with success, against the build before; nothing for its first."""
-        return self._built(node)
-
-    def _cause(self, what: str, about: str, event: Recorded | None, **more: Any) -> dict[str, Any]:
-        shown = event_object(event, self.known) if event else None
-        return {"what": what, "about": about, "name": self.known.get(about, about), "event": shown, **more}
-
-    def _event(self, what: str, about: str, kinds: Sequence[str], subject: str | None = None) -> dict[str, Any]:
-        return self._cause(what, about, next(iter(self.find(kinds, subject, limit=1)), None))
-
-    def _newer(self, feed: str, versions: Mapping[str, Any], before: int | None = None) -> dict[str, Any]:
-        """A source or stored node that has newer data: the landing, or the build with what led to it."""
-        if feed in self.graph.sources:
-            return self._cause("data", feed, self._landing(feed, before), **versions)
-        built = self.find(["NodeBuilt"], feed, before=before, limit=1)
-        return self._cause("build", feed, next(iter(built), None), **versions, because=self._built(feed))
-
-    def _landing(self, source: str, before: int | None) -> Recorded | None:
-        """The last landing in `source` before that place in the log which can have made it new."""
-        last = self.world.source(source).event
-        upto = before if before is not None else last + 1 if last is not None else None
-        found = self.find(["DataLanded"], source, before=upto, limit=1 if before is None else 20)
-        counted = (item for item in found if isinstance(item.event, e.DataLanded) and item.event.counts)
-        return next(counted, found[0] if found else None)
-
-    def _built(self, node: str) -> list[dict[str, Any]]:
-        """What led to the last successful build of `node`."""
-        state = self.world.node(node)
-        if node in self.seen or state.baseline is None:
-            return []
-        self.seen.add(node)
-        seen, run = state.baseline.observed, state.baseline.run
-        start = next(iter(self.find(["BuildStarted"], node, run, limit=1)), None)
-        before = start.seq if start else None
-        if state.previous is None:
-            return []
-        then = state.previous.observed
-        found = [
-            self._newer(feed, {"built_with": then.versions.get(feed), "now": version}, before)
-            for feed, version in seen.versions.items()
-            if version > then.versions.get(feed, -1)
-        ]
-        if seen.fingerprint != then.fingerprint:
-            found.append(self._code(before))
-        return found + [
-            self._changed(up) for up, code in seen.codes.items() if up in then.codes and then.codes[up] != code
-        ]
-
-    def _changed(self, upstream: str) -> dict[str, Any]:
-        built = next(iter(self.find(["NodeBuilt"], upstream, limit=1)), None)
-        return self._cause("code", upstream, built, because=self._built(upstream))
-
-    def _code(self, before: int | None = None) -> dict[str, Any]:
-        """The project's change that is in force, with the push or the saved file that was reported before it."""
-        loaded = next(iter(self.find(["ProjectLoaded"], before=before, limit=1)), None)
-        pushed = self.find(["CodePushed"], before=loaded.seq, limit=1) if loaded else []
-        because = [self._cause("push", "project", pushed[0])] if pushed else []
-        return self._cause("code", "project", loaded, because=because)
-
-    def _arrived(self, node: str, what: str) -> dict[str, Any]:
-        if what in ("code", "test"):
-            return self._code()
-        if what == "cleared":
-            return self._cleared(node)
-        if what == "dropped":
-            return self._dropped(node)
-        if what in self.graph.sources or not self.graph.is_transparent(what):
-            return self._newer(what, {})
-        feeds = [self._newer(feed, {}) for feed in self.graph.behind(what)]
-        return self._cause("view", what, None, because=feeds)
-
-    def _dropped(self, node: str) -> dict[str, Any]:
-        """The last time the relation was seen missing, or fell with one that was replaced."""
-        found = self.find(["RelationDropped"], node, limit=1)
-        for above, falling in self.graph.falling.items():
-            if node in falling:
-                begun = self.find(["BuildStarted"], above, limit=1)
-                found += [item for item in begun if isinstance(item.event, e.BuildStarted) and node in item.event.drops]
-        return self._cause("relation", node, max(found, key=lambda item: item.seq, default=None))
-
-    def _cleared(self, node: str) -> dict[str, Any]:
-        found = (item for item in self.find(["StateCleared"], limit=100) if _clears(item, node))
-        return self._cause("clear", node, next(found, None))
-
-    def _failure(self, node: str) -> dict[str, Any]:
-        failure = self.world.node(node).failure
-        log = self.find(["NodeFailed", "TestFinished"], run=failure.run if failure else None, limit=10_000)
-        return self._cause("failure", node, next((item for item in log if _fails(item, node)), None))
-
-    def _not_ready(self, name: str) -> dict[str, Any]:
-        decision = self.decisions.get(name)
-        text = explain(decision, self.known) if decision else "never loaded, or a test of it fails"
-        failure = self.world.node(name).failure
-        return self._cause("not_ready", name, None, text=text, message=failure.message if failure else None)
-
-
-def _clears(recorded: Recorded, node: str) -> bool:
-    event = recorded.event
-    return isinstance(event, e.StateCleared) and (event.nodes is None or node in event.nodes)
-
-
-def _fails(recorded: Recorded, node: str) -> bool:
-    event = recorded.event
-    return (isinstance(event, e.NodeFailed) and event.node == node) or (
-        isinstance(event, e.TestFinished) and node in event.fails
-    )

@@ -17,15 +17,16 @@ from sao_events.core.nodes import Node, Source
 from sao_events.core.plan import Plan, decide
 from sao_events.core.policy import Policy, Settings
 from sao_events.core.probes import Probe, age, loaded_at, probes, signal
-from sao_events.core.project import Project
+from sao_events.core.project import Graphs, Project
 from sao_events.core.proven import said
 from sao_events.core.relations import left_objects
 from sao_events.core.state import Held, Landed, SourceState, World
 from sao_events.core.windows import calendar_object
+from sao_events.report.causes import Causes
 from sao_events.report.deployment import Tracked, deployment
 from sao_events.report.difference import Texts, difference
 from sao_events.report.explain import Names, explain, explain_held, explain_left
-from sao_events.report.history import Causes, Find, builds, iso, plain
+from sao_events.report.history import Find, builds, iso, plain
 from sao_events.report.spared import changes_upstream, cutoff, cutoffs, equal_content, spared_by
 
 RESTLESS = (
@@ -276,10 +277,10 @@ def why_test(view: View, test_id: str) -> dict[str, Any]:
     return {**header(view), **named, **more, "looks_at": behind, "last": last if last["status"] else None}
 
 
-def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
+def why(view: View, find: Find, node_id: str, graphs: Graphs | None = None) -> dict[str, Any]:
     """The node with its decision, the events that led to it (`because`) and to its last good build, other code upstream
     and whom it touches, its last builds, and what is around it. `held` are the sources that it is made from, at any
-    distance, in which something landed that is not new; `sources` are all of them.
+    distance, in which something landed that is not new; `sources` are all of them. `graphs` has the projects on record.
     """
     assert view.project is not None
     graph, known = view.project.graph, names(view.project)
@@ -291,8 +292,8 @@ def why(view: View, find: Find, node_id: str) -> dict[str, Any]:
         **node_object(view, node_id, decisions[node_id], known),
         "identity": _identity(graph.nodes[node_id]),
         "changes_upstream": changes_upstream(graph, view.world, node_id, known),
-        "because": Causes(graph, view.world, decisions, find, known).of(node_id),
-        "last_build_because": Causes(graph, view.world, decisions, find, known).of_last_build(node_id),
+        "because": Causes(graph, view.world, decisions, find, known, graphs).of(node_id),
+        "last_build_because": Causes(graph, view.world, decisions, find, known, graphs).of_last_build(node_id),
         "builds": builds(find, node_id),
         "upstreams": list(graph.upstreams[node_id]),
         "readers": list(graph.readers[node_id]),

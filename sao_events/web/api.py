@@ -13,7 +13,7 @@ from sao_events import report
 from sao_events.core.decision import Action
 from sao_events.core.events import EVENTS, Recorded, subject
 from sao_events.core.named import resolve_node
-from sao_events.core.project import Project
+from sao_events.core.project import Project, graphs_of
 from sao_events.deliveries import delivery_object, unmatched
 from sao_events.ports import VERDICTS
 from sao_events.report.column_name import lineage_of, seeds_built
@@ -128,7 +128,7 @@ class Api:
         with self.backend.view() as view:
             found = resolve_node(_project(view), name)
             if isinstance(found, str):
-                said = report.why(view, self.backend.store.find, found)
+                said = report.why(view, self.backend.store.find, found, graphs_of(self.backend.store.get_project))
                 if request.query_params.get("diff") in {"1", "true"}:
                     said["diff"] = report.code_difference(view, self.backend.store.get_texts, found)
                 return answer(said)
