@@ -31,9 +31,10 @@ expect: {until: +12h}
 """
 
 
-def caused(events: str, picked: Callable[[Event], bool]) -> list[str]:
+def caused(events: str, picked: Callable[[Event], bool], settings: str = "{}") -> list[str]:
     """What the first event that is picked caused, each as its kind and its node."""
     text = SHOP.replace("EVENTS", "\n".join(f"  - {{{line}}}" for line in events.split("; ")))
+    text += f"settings: {settings}\n"
     [scenario] = parse_scenarios(text, "shop.yaml")
     simulation = Simulation(scenario)
     log = simulation.run().log
@@ -70,6 +71,21 @@ def test_what_other_data_caused_is_left_out() -> None:
 def test_of_two_loads_that_one_build_took_both_caused_it() -> None:
     events = "at: +1h, land: raw.orders; at: +5h, land: raw.orders"
     assert caused(events, landed("raw.orders")) == both("orders", "daily", "report")
+
+
+def test_each_landing_of_a_load_in_two_tables_caused_what_its_end_lets_be_built() -> None:
+    loads = "{loads: {shop: {sources: [raw.orders, raw.stores]}}}"
+    events = "at: +1h, land: raw.orders, load_id: one; at: +2h, land: raw.stores, load_id: one"
+    assert caused(events, landed("raw.orders"), loads) == both("orders", "daily", "report")
+    after = caused(events, landed("raw.stores"), loads)
+    assert after == ["BuildStarted orders", "NodeBuilt orders", *both("stores", "report", "daily"), *both("report")]
+
+
+def test_a_landing_whose_load_never_ended_caused_nothing() -> None:
+    loads = "{loads: {shop: {sources: [raw.orders, raw.stores]}}}"
+    events = "at: +1h, land: raw.orders, load_id: one; at: +2h, land: raw.orders, load_id: two; "
+    events += "at: +3h, land: raw.stores, load_id: two"
+    assert caused(events, landed("raw.orders"), loads) == []
 
 
 def test_a_repeated_load_caused_nothing() -> None:

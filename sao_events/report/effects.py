@@ -31,6 +31,7 @@ class Effects:
         self.world = World()
         self.found: list[Recorded] = []
         self.versions: dict[str, int] = {}
+        self.waiting: str | None = None  # a source, whose landing becomes new with the last of its load
         self.code: set[str] = set()
         self.asked: set[str] = set()
         self.job: str | None = None
@@ -63,6 +64,7 @@ class Effects:
         if isinstance(before, Mapping):
             now = {name: self.world.source(name).version for name in before}
             self.versions |= {name: version for name, version in now.items() if version != before[name]}
+            self.waiting = event.source if isinstance(event, e.DataLanded) and not self.versions else None
         elif isinstance(event, e.ProjectLoaded):
             self._loaded(before, event)
         elif isinstance(event, e.StateCleared):
@@ -115,6 +117,8 @@ class Effects:
             self.pushed = False
             if isinstance(event, e.ProjectLoaded):
                 self._loaded(before if isinstance(before, str) else None, event)
+        elif self.waiting is not None and self.world.source(self.waiting).event == self.seq:
+            self.versions[self.waiting], self.waiting = self.world.source(self.waiting).version, None
         elif isinstance(event, e.RunStarted) and self.job is not None and event.job == self.job:
             self.runs.add(event.run)
         elif isinstance(event, e.BuildStarted) and self.found and self.found[-1] is recorded:
