@@ -17,7 +17,8 @@ import pytest
 
 from sao_events.cli import exit_code, main, make_parser
 from sao_events.cli.log import since_instant
-from sao_events.cli.output import Output, clock, node_row, span
+from sao_events.cli.output import Output, node_row, span
+from sao_events.clock import clock
 from sao_events.core.errors import Busy, ConfigError, DbtError, SaoError, StoreError, UsageError
 from sao_events.ports import Delivery, Draft, Incoming
 from sao_events.scenario import read_scenarios

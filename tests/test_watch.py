@@ -17,10 +17,12 @@ from rich.console import Console
 from sao_events.core import events as e
 from sao_events.core.graph import Graph
 from sao_events.core.nodes import Node, Test
+from sao_events.core.policy import Policy
+from sao_events.core.project import project_digest, project_to_bytes
 from sao_events.files import matters
 from sao_events.watch.follow import Follow, changes
 from sao_events.watch.saves import Saves, Watched
-from tests.web_service import Service
+from tests.web_service import FCT, MART, ORDERS, STG, Service, project
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,28 @@ def test_a_line_that_is_interrupted_is_written_once(tmp_path: Path, times: int) 
     else:
         assert "models/more.sql" not in output.getvalue()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_warnings_are_told_once_and_a_wait_until_another_day_with_its_date(tmp_path: Path) -> None:
+    output, held = io.StringIO(), Policy(build_after=2 * 86400.0)
+    graph = project().graph
+    nodes = [replace(node, policy=held) if node.id == MART else node for node in graph.nodes.values()]
+    loaded = replace(project(), graph=Graph(nodes, graph.sources.values()), warnings=("an old one",))
+    service = Loadable(tmp_path, loaded=loaded)
+    service.build("r0", {STG: None, FCT: None, MART: None})
+    service.record(e.DataLanded(ORDERS))
+    service.build("r1", {FCT: None})
+    follow = Follow(service, Console(file=output, width=200))  # type: ignore[arg-type]  # it looks like one
+    follow.begin()
+    assert output.getvalue().splitlines() == ["warning an old one"]
+    data = project_to_bytes(replace(loaded, warnings=("an old one", "orders: quite is not known")))
+    service.store.put_project(project_digest(data), data)
+    service.record(e.ProjectLoaded(project_digest(data), None, ("an old one", "orders: quite is not known")))
+    service.record(e.RunStarted("r2", {}), e.RunFinished("r2", "success"))
+    follow.tell()
+    assert output.getvalue().count("warning an old one") == 1
+    assert output.getvalue().count("warning orders: quite is not known") == 1
+    assert "wait revenue until 2026-03-03 " in output.getvalue()
 
 
 def test_a_change_of_a_test_alone_is_told() -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from sao_events import report
 from sao_events.cli.options import Context, add_command
-from sao_events.cli.output import clock, counted
+from sao_events.cli.output import counted
 from sao_events.cli.record import Record, log, no_such, opened
+from sao_events.clock import clock
 from sao_events.core.errors import UsageError
 from sao_events.core.events import EVENTS, Recorded
 from sao_events.core.named import evidence_in, resolve_node, resolve_source

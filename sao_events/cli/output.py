@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from sao_events.clock import clock, seconds_of
 
 STYLES = {
     "build": "bold green",
@@ -109,11 +110,6 @@ def node_row(node: Mapping[str, Any], now: float) -> list[str]:
     return [node["name"], node["action"], node["text"], "-" if age is None else f"{span(age)} ago", when]
 
 
-def seconds_of(instant: str) -> float:
-    """Epoch seconds of an instant in ISO-8601."""
-    return datetime.fromisoformat(instant).timestamp()
-
-
 def span(seconds: float) -> str:
     """A length of time in its two largest units: `45s`, `3m 5s`, `2h 10m`, `3d 4h`."""
     rest, parts = max(0, round(seconds)), list[str]()
@@ -126,12 +122,6 @@ def span(seconds: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(parts)
-
-
-def clock(at: float, now: float) -> str:
-    """An instant as a person reads it off a clock here: the time, with the date where it is not today's."""
-    there, today = (datetime.fromtimestamp(instant, UTC).astimezone() for instant in (at, now))
-    return there.strftime("%H:%M:%S" if there.date() == today.date() else "%Y-%m-%d %H:%M")
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from sao_events.cli.options import Context, add_command
-from sao_events.cli.output import clock
 from sao_events.cli.record import opened
+from sao_events.clock import clock
 from sao_events.core.errors import UsageError
 from sao_events.deliveries import delivery_object
 from sao_events.ports import VERDICTS, Delivered

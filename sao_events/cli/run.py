@@ -11,10 +11,11 @@ from uuid import uuid4
 
 from sao_events.cli.job import Followed
 from sao_events.cli.options import Context, add_command, terminated_as_interrupted
-from sao_events.cli.output import COLUMNS, node_row, seconds_of
+from sao_events.cli.output import COLUMNS, node_row
 from sao_events.cli.plan import JOB, selecting, selector
 from sao_events.cli.project import only_select
 from sao_events.cli.record import opened
+from sao_events.clock import seconds_of
 from sao_events.config import require_project
 from sao_events.core.errors import Busy, DbtError, SaoError
 from sao_events.core.events import JobFinished, JobRequested

@@ -10,9 +10,10 @@ from typing import Any
 from sao_events import report
 from sao_events.cli.log import since_instant
 from sao_events.cli.options import Context, add_command
-from sao_events.cli.output import COLUMNS, clock, counted, node_row, seconds_of, span
+from sao_events.cli.output import COLUMNS, counted, node_row, span
 from sao_events.cli.project import parse
 from sao_events.cli.record import Record, node_ids, opened
+from sao_events.clock import clock, seconds_of
 from sao_events.core.named import resolve_node
 from sao_events.core.project import Project, graphs_of
 from sao_events.deliveries import unmatched

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sao_events import report
+from sao_events.clock import clock, seconds_of
 from sao_events.core import events as e
 from sao_events.core.events import Recorded
 from sao_events.core.graph import Graph
@@ -39,6 +40,7 @@ class Follow:
         self.error: str | None = None
         self.load_error: str | None = None
         self.saved = False
+        self.warned: tuple[str, ...] = ()
         self.asked: tuple[str, ...] = ()
         self.building: dict[str, float] = {}
         self.reasons: dict[str, str] = {}
@@ -49,13 +51,18 @@ class Follow:
 
     def run(self, refresh: Callable[[], None] = lambda: None) -> None:
         """Until the service stops or the user interrupts. `refresh` is called after each look."""
-        with self.service.view() as view:
-            self.graph = view.project.graph if view.project else None
+        self.begin()
         while not self.service.stopping:
             self.service.wait_change(self.after, timeout=0.5)
             with unbroken():
                 self.tell()
                 refresh()
+
+    def begin(self) -> None:
+        """Take up the project on record."""
+        with self.service.view() as view:
+            self.graph = view.project.graph if view.project else None
+            self._warn(view.project.warnings if view.project else ())
 
     def tell(self) -> None:
         """Print what is new."""
@@ -110,8 +117,7 @@ class Follow:
     def _tell_project(self, event: e.ProjectLoaded) -> None:
         graph = project_from_bytes(self.service.store.get_project(event.project)).graph
         before, self.graph = self.graph, graph
-        for warning in event.warnings if before is None else ():
-            self._say(f"[yellow]warning[/yellow] {escape(warning)}")
+        self._warn(event.warnings)
         if before is None or not self.saved:
             return
         self.saved = False
@@ -122,6 +128,13 @@ class Follow:
             self._say(f"  and {len(said) - MOST} more")
         if not said:
             self._say("  no change of meaning in any model or test")
+
+    def _warn(self, warnings: tuple[str, ...]) -> None:
+        """Say those that were not there before."""
+        for warning in warnings:
+            if warning not in self.warned:
+                self._say(f"[yellow]warning[/yellow] {escape(warning)}")
+        self.warned = warnings
 
     def _tell_run(self, event: e.Event) -> None:
         if isinstance(event, e.RunStarted):
@@ -186,14 +199,14 @@ class Follow:
 
     def _tell_rest(self) -> None:
         """Why the rest was left alone: a count for each reason, and the notable ones by name."""
-        nodes = self._stand()
+        nodes, now = self._stand(), self.service.clock.now()
         rest = [node for node in nodes if node["node"] not in self.built and node["action"] != "build"]
         if reused := [node for node in rest if node["action"] == "reuse"]:
             reasons = _counts(Counter(reason_text(node["reason"]) for node in reused), "{name} ({count})")
             self._say(f"  [dim]reused {len(reused)}: {escape(reasons)}[/dim]")
         held = [node for node in rest if node["action"] in NOTABLE]
         for node in held[:MOST]:
-            until = f" until {node['eligible_at'][11:19]} UTC" if node["eligible_at"] else ""
+            until = f" until {clock(seconds_of(node['eligible_at']), now)}" if node["eligible_at"] else ""
             self._say(f"  [dim]{node['action']} {escape(node['name'])}{until}: {escape(node['text'])}[/dim]")
         if len(held) > MOST:
             self._say(f"  [dim]and {len(held) - MOST} more that wait or are blocked[/dim]")
