@@ -286,6 +286,14 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     says(caught.value, path, "damaged", "restore a backup", "move it away")
 
 
+def test_a_file_whose_schema_is_no_text_is_named_as_damaged(store: SqliteStore, path: Path) -> None:
+    store.close()
+    path.write_bytes(path.read_bytes().replace(b"tableevents", b"table\xffvents").replace(b"CREATE", b"CRE:TE"))
+    with pytest.raises(StoreError) as caught:
+        SqliteStore(path)
+    says(caught.value, path, "damaged", "restore a backup")
+
+
 def test_a_damaged_file_is_named_and_one_moved_away_is_begun_anew(path: Path) -> None:
     with closing(SqliteStore(path)) as store:
         store.append([landed(number, f"k{number}") for number in range(2000)])

@@ -42,6 +42,9 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"{path} cannot be opened: {error.strerror}", hint=_RIGHTS) from error
+    except UnicodeDecodeError as error:  # SQLite repeats in its words what it cannot read
+        what, hint = _TROUBLE[sqlite3.SQLITE_CORRUPT]
+        raise StoreError(f"{path} {what} ({error})", hint=hint) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         what, hint = _TROUBLE.get(code, ("cannot be used", "try again; if it stays so, restore a backup"))
