@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sao_events.config import DEFAULTS, KEYS, VARIABLES, Config, Secret, load_config, require_project
-from sao_events.core.errors import ConfigError
+from sao_events.core.errors import ConfigError, SaoError
 from sao_events.core.graph import Graph
 from sao_events.core.nodes import Source
 from sao_events.core.project import Project, quorum_warnings
@@ -364,6 +364,15 @@ def test_a_source_that_is_told_to_be_static_warns_of_the_quorums_that_it_leaves_
     assert (other, o) == known.warnings
     assert m.startswith("m: updates_on: all can never be met: b cannot have new data, ")
     assert m.endswith("(m.yml:3)")
+
+
+def test_a_source_that_is_not_in_the_project_is_an_error_with_line_and_nearest(project: Path) -> None:
+    config = read(project, "environment: prod\nsources:\n  raw.orders:\n    static: true\n  raw.itms: {view: true}\n")
+    known = Project(Graph([], [Source(f"source.shop.raw.{name}", f"raw.{name}") for name in ("orders", "items")]))
+    with pytest.raises(SaoError) as caught:
+        as_told(known, config)
+    assert caught.value.message == f"{project / 'sao.yml'}:5: sources: there is no source raw.itms in the project"
+    assert caught.value.hint == "did you mean raw.items?"
 
 
 def test_names_that_are_no_sources_are_warnings_with_line_and_nearest(project: Path) -> None:

@@ -46,6 +46,12 @@ def test_a_selector_names(selector: str, names: list[str]) -> None:
     assert list(select(SHOP, selector)) == names
 
 
+@pytest.mark.parametrize("text", ["m:all any", "m:1h 2h", "m:none 30m", "m:lazy 1h eager"])
+def test_a_change_that_contradicts_itself_is_an_error(text: str) -> None:
+    with pytest.raises(UsageError, match=f"{text.rsplit(maxsplit=1)[-1]} contradicts"):
+        read_change(text)
+
+
 @pytest.mark.parametrize(
     ("selector", "hint"),
     [

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sao_events.compare.selector import select
 from sao_events.core.errors import UsageError
@@ -102,12 +103,23 @@ def read_change(text: str) -> Change:
 
 
 def _word(change: Change, word: str, text: str) -> Change:
+    said = _said(word, text)
+    for key in said:
+        if getattr(change, key) is not None:
+            raise UsageError(
+                f"{text!r}: {word} contradicts what stands before it",
+                hint="name one window, one of any and all, and one of lazy and eager at most",
+            )
+    return replace(change, **said)
+
+
+def _said(word: str, text: str) -> dict[str, Any]:
     if word in ("any", "all"):
-        return replace(change, quorum="all" if word == "all" else "any")
+        return {"quorum": word}
     if word in ("lazy", "eager"):
-        return replace(change, lazy=word == "lazy")
+        return {"lazy": word == "lazy"}
     try:
-        return replace(change, window=0.0 if word in ("0", "none") else parse_duration(word))
+        return {"window": 0.0 if word in ("0", "none") else parse_duration(word)}
     except ValueError:
         raise UsageError(
             f"{text!r}: {word} is neither a window such as 30m, 4h, 1d or none, nor any, all, lazy or eager"

@@ -76,7 +76,10 @@ class Reader:
             webhooks={name: self._webhook(name, hook) for name, hook in self._named(block, "webhooks")},
             git=self._git(self._block(block, "git")) if self._block(block, "git") else None,
             previews=self._previews(self._block(block, "previews")) if self._block(block, "previews") else None,
-            sources={name: self._source(source) for name, source in self._named(block, "sources")},
+            sources={
+                name: replace(self._source(source), place=f"{self.place}:{block['sources'].line_of(name)}: ")
+                for name, source in self._named(block, "sources")
+            },
             names=self._names(block),
             path=path,
         )

@@ -114,13 +114,15 @@ class PreviewConfig:
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
     """What is not to be seen of a source: it never changes (`static`), it is a view in the warehouse (`view`); whether
-    and how often it is looked at (`probe`: true, false or an interval), and the `files` that it is read from.
+    and how often it is looked at (`probe`: true, false or an interval), and the `files` that it is read from. `place`:
+    the file and line that say so.
     """
 
     static: bool = False
     view: bool = False
     probe: bool | str | None = None
     files: str | None = None
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

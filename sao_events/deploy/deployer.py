@@ -36,6 +36,7 @@ from sao_events.inputs.mapping import unknown
 from sao_events.ports import Clock, Draft, Store
 from sao_events.report.deployment import Tracked
 from sao_events.store.checkpoint import catch_up, load_world
+from sao_events.yamltext import nearest
 
 LOG = logging.getLogger("sao_events")
 # Seconds until what was refused is parsed again although no file has changed; they double. What dbt reads elsewhere may
@@ -297,8 +298,9 @@ def with_sources(project: Project, told: Mapping[str, SourceConfig]) -> Project:
     for name, says in told.items():
         found = [source for source in known.values() if name in (source.id, source.name, source.relation)]
         if not found:
-            names = ", ".join(sorted(source.name for source in known.values()))
-            raise SaoError(f"sources: there is no source {name} in the project", hint=f"there are: {names or 'none'}")
+            names = sorted(source.name for source in known.values())
+            wrong = f"{says.place}sources: there is no source {name} in the project"
+            raise SaoError(wrong, hint=nearest(name, names) if names else "it has none")
         for source in found:
             known[source.id] = _told(source, says)
     graph = project.graph

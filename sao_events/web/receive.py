@@ -41,6 +41,9 @@ class DataEvents:
         key = check_key(head.get(b"idempotency-key"))
         at = self.backend.clock.now()
         landings = read_landings(body, at)
+        if not landings:
+            await send_json(send, 200, {"events": [], "ignored": "the load failed"})
+            return
         ids = await self.sources.ids([landing.name for landing in landings])
         if ids is None:
             await self._keep(send, landings, key, at)
