@@ -9,7 +9,7 @@ import pytest
 from sao_events.core import events as e
 from sao_events.core.errors import SaoError
 from sao_events.core.graph import Graph
-from sao_events.core.nodes import Test
+from sao_events.core.nodes import Node, Test
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, project_digest, project_to_bytes
 from sao_events.engine.loop import ERROR_HOLD, ERROR_HOLD_MOST, Engine
@@ -61,7 +61,7 @@ class Bench:
         self.load(project)
 
     def load(self, project: Graph, entered: tuple[str, ...] = ()) -> None:
-        body = project_to_bytes(Project(project))
+        body = project_to_bytes(Project(project, adapter=project.adapter))
         self.store.put_project(project_digest(body), body)
         self.add(e.ProjectLoaded(project_digest(body), entered=entered))
 
@@ -256,6 +256,46 @@ def test_what_comes_back_with_its_source_has_new_data_unless_a_look_would_tell()
     assert bench.builder.pieces[-1].nodes == ("m",)
     bench.done()
     assert len(bench.builder.pieces) == 3
+
+
+def on_postgres(*nodes: Node) -> Graph:
+    return Graph(nodes, [A, B], adapter="postgres")
+
+
+def test_a_view_that_left_the_project_falls_with_what_it_stands_on_and_is_built_when_it_is_back() -> None:
+    """There as it was built, it is dropped with the table, and with it the view on it."""
+    t, v, w = node("t", "a"), view("v", "t"), view("w", "v")
+    bench = Bench(on_postgres(t, v, w))
+    bench.step()
+    bench.done()
+    bench.load(on_postgres(t))
+    bench.add(e.DataLanded("a"))
+    bench.step(after=1)
+    bench.done()
+    bench.load(on_postgres(t, v, w))
+    bench.step(after=1)
+    assert bench.builder.pieces[-1].nodes == ("v", "w")
+    assert [run.nodes["v"] for run in bench.engine.world.runs.values()] == ["relation_missing"]
+
+
+@pytest.mark.parametrize("now", [view("v", "b", every=6, columns=["new"]), node("v", "t", every=6, columns=["new"])])
+def test_a_view_whose_change_waits_falls_with_what_it_stands_on_in_the_warehouse(now: Node) -> None:
+    """It is to read something else, or to be a table, and until then it is there as it was built."""
+    t, m = node("t", "a"), node("m", "v", "a")
+    bench = Bench(on_postgres(t, view("v", "t", every=6), m), code_changes="after_window")
+    bench.step()
+    bench.done()
+    bench.load(on_postgres(t, now, m))
+    bench.step(after=1)
+    while bench.engine.busy:
+        bench.done()
+    bench.add(e.DataLanded("a"))
+    bench.step(after=1)
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeBegan(piece.id, "t"))
+    assert bench.engine.world.node("v").dropped
+    bench.done()
+    assert {"v", "m"} <= set(bench.builder.pieces[-1].nodes)
 
 
 # When dbt itself cannot do it

@@ -12,14 +12,14 @@ from sao_events.core.decide import arrived_since, decide_node, rules
 from sao_events.core.decision import NO_NEW_DATA, VIEW_UNCHANGED, Action, Decision, Reason, earliest
 from sao_events.core.events import Observed
 from sao_events.core.evolve import succeeded
-from sao_events.core.falling import replaced
+from sao_events.core.falling import FALLING, replaced
 from sao_events.core.graph import Graph
 from sao_events.core.lineage import Code, spares
 from sao_events.core.look import Look
 from sao_events.core.nodes import Test
 from sao_events.core.policy import Settings
 from sao_events.core.records import record, replace
-from sao_events.core.state import Attempt, Job, World
+from sao_events.core.state import Attempt, Job, NodeState, World
 
 FORGETS = frozenset({Reason.forced, Reason.state_cleared, Reason.first_build, Reason.relation_missing})
 
@@ -197,12 +197,38 @@ def drops(look: Look, name: str) -> tuple[str, ...]:
     missing from the moment the build begins, whatever comes of it.
     """
     falling = look.graph.falling.get(name, ())
-    if not falling or replaced(look.graph.adapter, look.graph.nodes[name].kind) == "always":
+    return falling if falling and _replaces(look, name) else ()
+
+
+def drops_on_record(look: Look, name: str) -> tuple[str, ...]:
+    """`drops`, and what stands on `name` as it was built although the code in force has it otherwise: views that are
+    to read something else, or to be tables, once a window is over or a job asks, and those that have left the project.
+    """
+    falling = drops(look, name)
+    if replaced(look.graph.adapter, look.graph.nodes[name].kind) == "never" or not _replaces(look, name):
         return falling
+    found, stack = dict.fromkeys((name, *falling)), [name]
+    while stack:
+        below = stack.pop()
+        on_it = [it for it, state in look.states.items() if it not in found and _stands_on(state, below)]
+        found.update(dict.fromkeys(on_it))
+        stack += on_it
+    return tuple(found)[1:]
+
+
+def _stands_on(state: NodeState, below: str) -> bool:
+    last, standing = state.last, state.standing
+    return last is not None and last.kind in FALLING and standing is not None and below in standing.observed.codes
+
+
+def _replaces(look: Look, name: str) -> bool:
+    """Whether a build of `name` puts a new relation in the place of the old one."""
+    how = replaced(look.graph.adapter, look.graph.nodes[name].kind)
+    if how != "anew":
+        return how == "always"
     state, refresh = look.state(name), look.job is not None and look.job.full_refresh and look.forced(name)
     same = state.baseline is not None and look.graph.fingerprints[name] == state.baseline.observed.fingerprint
-    kept = same and not (refresh or state.dropped or state.doubtful or state.failure)
-    return () if kept else falling
+    return not same or refresh or state.dropped or state.doubtful or state.failure is not None
 
 
 def _advances(look: Look, name: str, reason: Reason, code: Code) -> bool:

@@ -16,7 +16,7 @@ from sao_events.core.decision import Decision, Reason
 from sao_events.core.events import Event, Observed, Recorded
 from sao_events.core.evolve import evolve
 from sao_events.core.look import Look
-from sao_events.core.plan import attempt, drops, observe, opened, plan, unreadable
+from sao_events.core.plan import attempt, drops_on_record, observe, opened, plan, unreadable
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, project_from_bytes
 from sao_events.core.records import replace
@@ -310,7 +310,7 @@ class Engine:
                 begun.code,
                 begun.retries,
                 begun.advances,
-                drops(look, node),
+                drops_on_record(look, node),
                 look.graph.nodes[node].relation,
                 look.graph.nodes[node].kind,
             )
