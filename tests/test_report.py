@@ -9,17 +9,32 @@ from typing import Any, Protocol
 import pytest
 
 from sao_events import report
-from sao_events.core.events import Recorded, TestFinished
+from sao_events.core.decision import Action, Decision, Reason
+from sao_events.core.events import (
+    BuildStarted,
+    CodePushed,
+    EngineStarted,
+    Event,
+    NodeBuilt,
+    Observed,
+    ProjectLoaded,
+    Recorded,
+    TestFinished,
+)
 from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
 from sao_events.core.named import resolve_node, resolve_source
 from sao_events.core.nodes import Node, Source
 from sao_events.core.plan import plan
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, graphs_of
 from sao_events.core.state import World
+from sao_events.ports import Draft
 from sao_events.report import Find, View
+from sao_events.report.causes import Causes
 from sao_events.scenario import read_scenarios
 from sao_events.simulate import Simulation
+from sao_events.store.memory import MemoryStore
 
 PROJECT = """
 scenario: shop
@@ -233,6 +248,38 @@ def test_a_later_load_of_the_project_is_not_named_for_code_that_waits(tmp_path: 
     assert (waits["reason"], roots(waits["because"])) == ("within_build_after", ["08:10"])
     built = told(ended(tmp_path, f"events:\n{edits}expect: {{until: +90m}}\n", held), "a")
     assert (built["built_because"], roots(built["last_build_because"])) == ("code_changed", ["08:10"])
+
+
+def test_why_does_not_take_for_new_data_what_a_node_did_not_read_before() -> None:
+    store = MemoryStore()
+    for run, seen in (("r1", Observed("old", {"a": 1})), ("r2", Observed("new", {"a": 1, "b": 4}))):
+        begun = BuildStarted(run, "m", "code_changed", 0.0, seen, Code(seen.fingerprint))
+        store.append([Draft(event, 0.0) for event in (ProjectLoaded(run), begun, NodeBuilt(run, "m", 1.0))])
+    graph = Graph([Node("m", "m", "table", ("a", "b"), Code("new"))], [Source("a", "a"), Source("b", "b")])
+    [cause] = Causes(graph, World(), {}, store.find, {}).of_last_build("m")
+    assert cause["what"] == "code"
+
+
+@pytest.mark.parametrize(
+    ("log", "named"),
+    [
+        ("L P L", True),
+        ("L P P L", True),
+        ("L P L L", True),  # came while the one before it was parsed
+        ("P L L L", False),
+        ("L P L S L", False),
+        ("L S P L", True),
+        ("L L", False),
+    ],
+)
+def test_a_load_is_led_back_to_the_push_that_asked_for_it_and_to_no_older_one(log: str, named: bool) -> None:
+    events: dict[str, Event] = {"L": ProjectLoaded("d"), "P": CodePushed(), "S": EngineStarted()}
+    store = MemoryStore()
+    store.append([Draft(events[letter], at) for at, letter in enumerate(log.split())])
+    graph = Graph([Node("m", "m", "table", (), Code("new"))], [])
+    decisions = {"m": Decision(Action.build, Reason.code_changed)}
+    [cause] = Causes(graph, World(), decisions, store.find, {}).of("m")
+    assert bool(cause["because"]) == named
 
 
 def test_why_names_who_cleared_what_was_built_for_that_and_who_saw_it_missing(tmp_path: Path) -> None:

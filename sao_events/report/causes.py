@@ -110,7 +110,7 @@ class Causes:
         found = [
             self._newer(feed, {"built_with": then.versions.get(feed), "now": version}, begun)
             for feed, version in seen.versions.items()
-            if version > then.versions.get(feed, -1)
+            if version > then.versions.get(feed, version)  # what it did not read before came with its code
         ]
         if seen.fingerprint != then.fingerprint:
             found.append(self._code(node, seen.fingerprint, begun))
@@ -147,9 +147,19 @@ class Causes:
             elif loaded:
                 break
         loaded = loaded or next(iter(loads), None)
-        pushed = self.find(["CodePushed"], before=loaded.seq, limit=1) if loaded else []
-        because = [self._cause("push", "project", pushed[0])] if pushed else []
+        because = [self._cause("push", "project", pushed) for pushed in self._pushed(loaded)]
         return self._cause("code", "project", loaded, because=because)
+
+    def _pushed(self, loaded: Recorded | None) -> list[Recorded]:
+        """What asked for that load, at most one: not what the service before it was told, nor what an earlier load came
+        of; but a push may come while the one before it is parsed.
+        """
+        if loaded is None:
+            return []
+        loads = self.find(["ProjectLoaded"], before=loaded.seq, limit=2)
+        barriers = (*self.find(["EngineStarted"], before=loaded.seq, limit=1), *loads[1:])
+        pushes = self.find(["CodePushed"], before=loaded.seq, limit=1)
+        return [it for it in pushes if all(it.seq > barrier.seq for barrier in barriers)]
 
     def _has(self, load: Recorded, node: str, wanted: str) -> bool:
         if self.graphs is None or not isinstance(load.event, e.ProjectLoaded):
