@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -232,6 +233,69 @@ def test_what_is_left_open_when_a_piece_ends_was_interrupted() -> None:
     bench.step(NodeBegan(piece.id, "u"), PieceEnded(piece.id, "interrupted", "cancelled"))
     assert bench.kinds()[-2:] == ["BuildInterrupted", "RunFinished"]
     assert bench.engine.world.node("u").failure is None
+
+
+UNIT = Test("u", "doubles", ("m",), "1", "error", "unit")
+
+
+def refused(bench: Bench) -> None:
+    """What dbt says where a unit test fails: it has not begun the model, nor what reads it."""
+    piece = bench.builder.pieces[-1]
+    skipped = [NodeEnded(piece.id, name, "skipped") for name in piece.nodes]
+    bench.step(TestEnded(piece.id, "u", "fail"), *skipped, PieceEnded(piece.id))
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_a_unit_test_that_fails_is_a_failed_attempt_of_its_model(built: bool) -> None:
+    """It was taken for a failure of dbt itself: everything was held up, and tried again for ever."""
+    m, r = node("m", "a"), node("r", "m")
+    bench = Bench(graph(A, m, r, UNIT), attempts=1, backoff=60.0)
+    bench.step()
+    if built:
+        bench.done()
+        bench.load(graph(A, node("m", "a", columns=["new"]), r, UNIT))
+        bench.step()
+    begun = len(bench.builder.pieces)
+    refused(bench)
+    assert (bench.engine.error, bench.engine.decisions["m"].action) == (None, "wait")
+    assert bench.engine.decisions["m"].eligible_at == bench.clock.now() + 60.0
+    assert len(bench.builder.pieces) == begun
+    assert bench.step(after=60) is None
+    refused(bench)
+    assert bench.engine.decisions["m"].reason == "retries_exhausted"
+    failure = bench.engine.world.node("m").failure
+    assert failure is not None
+    assert (failure.test, failure.message, failure.retries) == ("u", "its unit test doubles failed", 1)
+    assert len(bench.builder.pieces) == begun + 1
+    bench.add(e.JobRequested("j", "job", bench.clock.now()))
+    bench.step()
+    refused(bench)
+    assert [event.status for event in bench.log(e.JobFinished) if isinstance(event, e.JobFinished)] == ["failed"]
+    bench.load(graph(A, bench.engine.project.graph.nodes["m"], r, replace(UNIT, own="2")))  # type: ignore[union-attr]
+    bench.step()
+    assert bench.builder.pieces[-1].nodes == ("m", "r"), "the test is another now"
+    bench.done()
+    assert bench.engine.world.node("m").failure is None
+
+
+def test_other_tests_of_a_model_that_its_unit_test_refused_wait_until_it_is_there() -> None:
+    bench = Bench(graph(A, node("m", "a"), UNIT, Test("n", "n", ("m",), "1")))
+    bench.step()
+    refused(bench)
+    bench.restart()
+    bench.step()
+    assert not bench.builder.pieces
+
+
+def test_a_unit_test_that_fails_drops_no_view() -> None:
+    t, v = node("m", "a"), view("v", "m")
+    bench = Bench(Graph([t, v], [A], [UNIT], adapter="postgres"))
+    bench.step()
+    bench.done()
+    bench.load(Graph([node("m", "a", columns=["new"]), v], [A], [UNIT], adapter="postgres"))
+    bench.step()
+    refused(bench)
+    assert not bench.engine.world.node("v").dropped
 
 
 # When the project becomes another

@@ -285,13 +285,17 @@ class NodeBuilt(Event):
 
 @record
 class NodeFailed(Event):
-    """The build failed; what stood before stands."""
+    """The build failed; what stood before stands. Where a unit test did before it could begin, that `test` and its
+    `definition`.
+    """
 
     run: str
     node: str
     message: str | None = None
     seconds: float = 0.0
     status: str = "error"
+    test: str | None = None
+    definition: str | None = None
 
 
 @record

@@ -313,8 +313,9 @@ def _node_failed(world: World, recorded: Recorded, event: e.NodeFailed) -> None:
     if attempt is not None:
         state = world.nodes[event.node]
         built = state.failure.built if state.failure is not None else None
+        test = event.test, event.definition
         failure = Failure(
-            attempt.observed, recorded.at, attempt.retries, state.drops, event.message, event.run, built=built
+            attempt.observed, recorded.at, attempt.retries, state.drops, event.message, event.run, *test, built
         )
         world.nodes[event.node] = replace(state, failure=failure, running=None, hashed=written.unknown(state.hashed))
         written.may_have_written(world, event.node, attempt)

@@ -340,7 +340,8 @@ def unreadable(look: Look, name: str) -> bool:
     if name in look.graph.sources:
         return look.unloaded(name)
     failure = look.state(name).failure
-    lost = look.unready if failure is not None and failure.test is not None else look.missing
+    tested = failure is not None and failure.test is not None and look.state(name).standing is not None
+    lost = look.unready if tested else look.missing
     return look.graph.nodes[name].built and lost(name)
 
 

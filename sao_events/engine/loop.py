@@ -16,14 +16,15 @@ from sao_events.core.decision import Decision, Reason
 from sao_events.core.events import Event, Observed, Recorded
 from sao_events.core.evolve import evolve
 from sao_events.core.look import Look
-from sao_events.core.plan import attempt, drops_on_record, observe, opened, plan, unreadable
+from sao_events.core.nodes import Test
+from sao_events.core.plan import attempt, drops_on_record, observe, opened, plan
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, project_from_bytes
 from sao_events.core.records import replace
 from sao_events.core.standing import Standing
 from sao_events.core.state import Job, World
 from sao_events.engine.proving import Proving
-from sao_events.engine.turns import ActiveRun, Flight, as_it_stands, next_turn, waits_on
+from sao_events.engine.turns import ActiveRun, Flight, as_it_stands, left_undone, next_turn, not_run, refused_by
 from sao_events.ports import Builder, Clock, Draft, NodeBegan, NodeEnded, Piece, PieceEnded, Report, Store, TestEnded
 
 ASKS = (e.ProjectLoaded, e.DataLanded, e.RelationDropped, e.StateCleared)
@@ -293,7 +294,7 @@ class Engine:
     def _look(self, flight: Flight, run: ActiveRun) -> Look:
         return Look(flight.graph, self.world, self.settings, self.clock.now(), run.job)
 
-    def _began(self, run: ActiveRun, flight: Flight, node: str) -> None:
+    def _began(self, run: ActiveRun, flight: Flight, node: str, begins: bool = True) -> None:
         if node not in flight.open_nodes:
             return
         look = self._look(flight, run)
@@ -310,8 +311,8 @@ class Engine:
                 begun.code,
                 begun.retries,
                 begun.advances,
-                drops_on_record(look, node),
-                look.graph.nodes[node].relation,
+                drops_on_record(look, node) if begins else (),
+                look.graph.nodes[node].relation if begins else None,
                 look.graph.nodes[node].kind,
             )
         )
@@ -355,7 +356,8 @@ class Engine:
         seen = {
             name: flight.positions.get(name, p) for name, p in checks.positions(flight.graph, self.world, test).items()
         }
-        fails = checks.blamed(flight.graph, test, run.built) if failed else ()
+        blamed = checks.blamed(flight.graph, test, run.built) if failed else ()
+        fails = tuple(name for name in blamed if name not in flight.open_nodes)  # what dbt will not begin is `_refused`
         versions = {name: flight.versions[name] for name in seen if name in flight.versions} if failed else {}
         definition = checks.definition(flight.graph, test)
         self._append(
@@ -369,32 +371,19 @@ class Engine:
             running = self.world.node(name).running
             if running is not None and running.run == run.id:
                 self._append(e.BuildInterrupted(run.id, name))
+            elif report.status == "done" and (test := refused_by(flight, self.world, name)):
+                self._refused(run, flight, name, test)
         del run.flights[report.piece]
         if report.status != "done":
             run.stop(report.status, report.message)
-        elif unexplained := self._left_undone(run, flight):
+        elif unexplained := left_undone(flight, self._look(flight, run)):
             run.stop("error", f"dbt ended without building {', '.join(unexplained)}")
-        elif unexplained := self._not_run(run, flight):
+        elif unexplained := not_run(run, flight, self._look(flight, run)):
             run.stop("error", f"dbt ended without running {', '.join(unexplained)}")
 
-    def _left_undone(self, run: ActiveRun, flight: Flight) -> list[str]:
-        """Nodes that dbt skipped although nothing that they wait for failed."""
-        open_nodes = flight.open_nodes & flight.graph.nodes.keys()
-        return [
-            name
-            for name in flight.graph.sort(open_nodes)
-            if not any(
-                up in open_nodes or self.world.node(up).failure is not None for up in waits_on(flight.graph, name)
-            )
-            and not self._look(flight, run).lacking(name)
-        ]
-
-    def _not_run(self, run: ActiveRun, flight: Flight) -> list[str]:
-        """Tests without a result although nothing failed and all that they look at is there. They stay due: asked for
-        again at once, and again, they would keep dbt busy for ever.
-        """
-        graph, look = flight.graph, self._look(flight, run)
-        tests = sorted(flight.open_tests & graph.tests.keys()) if not run.failed else []
-        return [
-            name for name in tests if not any(unreadable(look, it) for it in checks.looked_at(graph, graph.tests[name]))
-        ]
+    def _refused(self, run: ActiveRun, flight: Flight, node: str, test: Test) -> None:
+        """The attempt to build a node failed at its unit test: dbt has not begun it, nothing was replaced."""
+        self._began(run, flight, node, begins=False)
+        flight.open_nodes.discard(node)
+        definition, message = checks.definition(flight.graph, test), f"its unit test {test.name} failed"
+        self._append(e.NodeFailed(run.id, node, message, test=test.id, definition=definition))

@@ -279,3 +279,31 @@ def as_it_stands(
         if state.code is not None:
             codes[name] = state.code
     return versions, positions, codes
+
+
+def refused_by(flight: Flight, world: World, name: str) -> Test | None:
+    """The unit test that failed on a node in its piece: dbt runs it before the node, which it does not begin then."""
+    ended = (flight.graph.tests[it] for it in flight.piece.tests if it not in flight.open_tests)
+    return next((it for it in ended if it.kind == "unit" and name in it.reads and checks.failed(world, it)), None)
+
+
+def left_undone(flight: Flight, look: Look) -> list[str]:
+    """Nodes that dbt skipped although nothing that they wait for failed."""
+    open_nodes = flight.open_nodes & flight.graph.nodes.keys()
+    return [
+        name
+        for name in flight.graph.sort(open_nodes)
+        if not any(up in open_nodes or look.world.node(up).failure is not None for up in waits_on(flight.graph, name))
+        and not look.lacking(name)
+    ]
+
+
+def not_run(run: ActiveRun, flight: Flight, look: Look) -> list[str]:
+    """Tests without a result although nothing failed and all that they look at is there. They stay due: asked for
+    again at once, and again, they would keep dbt busy for ever.
+    """
+    graph = flight.graph
+    tests = sorted(flight.open_tests & graph.tests.keys()) if not run.failed else []
+    return [
+        name for name in tests if not any(unreadable(look, it) for it in checks.looked_at(graph, graph.tests[name]))
+    ]
