@@ -204,6 +204,25 @@ def test_an_edit_of_a_folded_model_counts_for_its_reader_unless_it_says_the_same
     assert "id > 1" in shop.sql("total")
 
 
+def test_an_edit_of_a_folded_model_reaches_as_far_as_the_column_that_it_changes(shop: Shop) -> None:
+    """Also for who only looks, though the reader's own files are as they were."""
+    shop.edited("models/folded.sql", "select cents from", "select cents, cents + 1 as more from")
+    shop.edited("models/total.sql", "sum(cents) as cents", "sum(cents) as cents, sum(more) as more")
+    before, text = shop.before.graph.own_codes, (shop.root / "models/folded.sql").read_text(encoding="utf-8")
+    total = next(node.id for node in shop.before.graph.nodes.values() if node.name == "total")
+    shop.write("models/folded.sql", text.replace("cents + 1", "cents + 2"))
+    for seen in (recognised(shop.builder.load().project, shop.store, shop.render), shop.look()):
+        after = seen.graph.own_codes
+        assert changed(shop.before, seen) == {"folded", "total"}
+        assert after[total].base == before[total].base
+        assert [(a == b) for a, b in zip(before[total].columns, after[total].columns, strict=True)] == [True, False]
+    shop.write("models/folded.sql", text.replace("cents + 1", "cents + 2").replace("id > 1", "id > 2"))
+    assert shop.look().graph.own_codes[total].base != before[total].base
+    shop.write("models/folded.sql", text)
+    shop.write("models/total.sql", FILES["models/total.sql"])
+    shop.before = shop.look()
+
+
 def test_an_edit_inside_the_block_of_later_runs_counts(shop: Shop) -> None:
     assert shop.edited("models/grows.sql", "where id > 1", "where id > {{ 1 }}") == set()
     assert shop.edited("models/grows.sql", "where id > {{ 1 }}", "where id > 2") == {"grows"}

@@ -118,10 +118,13 @@ class Graph:
 
     @cached_property
     def own_codes(self) -> dict[str, Code]:
-        """`Node.own` with the ephemeral models that are folded into the node."""
+        """`Node.own` with the ephemeral models that are folded into the node. Where its SQL is taken apart, theirs is
+        part of that.
+        """
         found: dict[str, Code] = {}
         for node in self.nodes.values():
-            folded = [self.fingerprints[name] for name in node.reads if self._ephemeral(name)]
+            whole = node.reading.rows is None
+            folded = [self.fingerprints[name] for name in node.reads if whole and self._ephemeral(name)]
             found[node.id] = Code(digest(node.own.base, *folded), node.own.columns) if folded else node.own
         return found
 

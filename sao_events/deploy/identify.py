@@ -43,7 +43,7 @@ def identified(project: Project, store: Store, render: Render) -> Project:
 
 def recognised(project: Project, store: Store, render: Render) -> Project:
     """`project` with the identities that it would have, for who only looks: nothing is recorded, and only what has
-    other states on record is compiled.
+    other states on record is compiled, and what is made of ephemeral models that may be others.
     """
     found, texts, _ = _looked_up(project, store, render, everything=False)
     settled_project = _with(project, found)
@@ -56,9 +56,15 @@ def _looked_up(
     """States of nodes and tests, texts that are new, and the names of what is not on record as it is."""
     inputs, wanted = _over_folded(project), _keys(project)
     found = {one.node: one for one in store.get_known(it.whole for it in inputs.values()) if _fits(one, project)}
-    lacking = [name for name in inputs if name not in found or (everything and found[name].key != wanted[name])]
+    folds = project.graph.folded
+    lacking = [
+        name
+        for name in inputs
+        if name not in found or (found[name].key != wanted[name] and (everything or name in folds))
+    ]
     before = {name: store.states_of(name) for name in lacking if name not in found}
-    clear = {name: inputs[name] for name in lacking if not inputs[name].doubt and (everything or before.get(name))}
+    asked = (name for name in lacking if everything or name in found or before[name])
+    clear = {name: inputs[name] for name in asked if not inputs[name].doubt}
     compiled = _compiled(clear, render)
     texts = {text_digest(sql): sql for it in compiled.values() for sql in (it.sql, it.again) if sql}
     same = _same(store, texts, project.adapter)
