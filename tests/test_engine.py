@@ -362,6 +362,21 @@ def test_a_view_whose_change_waits_falls_with_what_it_stands_on_in_the_warehouse
     assert {"v", "m"} <= set(bench.builder.pieces[-1].nodes)
 
 
+def test_a_view_whose_change_waits_falls_with_the_view_that_it_stands_on() -> None:
+    t, v = node("t", "a"), view("v", "t")
+    bench = Bench(on_postgres(t, v, view("w", "v", every=6)), code_changes="after_window")
+    bench.step()
+    bench.done()
+    bench.load(on_postgres(t, v, view("w", "b", every=6, columns=["new"])))
+    bench.step(after=1)
+    bench.add(e.DataLanded("a"))
+    bench.step(after=1)
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeBegan(piece.id, "t"))
+    assert bench.engine.world.node("v").dropped
+    assert bench.engine.world.node("w").dropped
+
+
 # When dbt itself cannot do it
 
 

@@ -12,7 +12,7 @@ from sao_events.core.decide import arrived_since, decide_node, rules
 from sao_events.core.decision import NO_NEW_DATA, VIEW_UNCHANGED, Action, Decision, Reason, earliest
 from sao_events.core.events import Observed
 from sao_events.core.evolve import succeeded
-from sao_events.core.falling import FALLING, replaced
+from sao_events.core.falling import FALLING, WITH_VIEWS_THAT_FALL, replaced
 from sao_events.core.graph import Graph
 from sao_events.core.lineage import Code, spares
 from sao_events.core.look import Look
@@ -200,25 +200,38 @@ def drops(look: Look, name: str) -> tuple[str, ...]:
     return falling if falling and _replaces(look, name) else ()
 
 
-def drops_on_record(look: Look, name: str) -> tuple[str, ...]:
-    """`drops`, and what stands on `name` as it was built although the code in force has it otherwise: views that are
-    to read something else, or to be tables, once a window is over or a job asks, and those that have left the project.
-    """
+def drops_on_record(look: Look, name: str, aside: Collection[str]) -> tuple[str, ...]:
+    """`drops`, and those of the views `aside` that stand on `name`, or on what falls with it, as they were built."""
     falling = drops(look, name)
-    if replaced(look.graph.adapter, look.graph.nodes[name].kind) == "never" or not _replaces(look, name):
+    if not (aside and _replaces(look, name)):
         return falling
-    found, stack = dict.fromkeys((name, *falling)), [name]
-    while stack:
-        below = stack.pop()
-        on_it = [it for it, state in look.states.items() if it not in found and _stands_on(state, below)]
+    found, todo = dict.fromkeys((name, *falling)), [name, *falling]
+    while todo:
+        below = todo.pop()
+        on_it = [it for it in aside if it not in found and _stands_on(look.state(it), below)]
         found.update(dict.fromkeys(on_it))
-        stack += on_it
+        todo += on_it
     return tuple(found)[1:]
 
 
+def aside(look: Look) -> tuple[str, ...]:
+    """The views that stand in the warehouse as they were built, although the code in force has it otherwise: they are
+    to read something else, or to be tables, once a window is over or a job asks, or have left the project. None where
+    no views fall. Looks at all that is on record.
+    """
+    if look.graph.adapter not in WITH_VIEWS_THAT_FALL:
+        return ()
+    prints = look.graph.fingerprints
+    standing = ((name, state.standing) for name, state in look.states.items() if _falls(state))
+    return tuple(name for name, last in standing if last and prints.get(name) != last.observed.fingerprint)
+
+
+def _falls(state: NodeState) -> bool:
+    return state.last is not None and state.last.kind in FALLING
+
+
 def _stands_on(state: NodeState, below: str) -> bool:
-    last, standing = state.last, state.standing
-    return last is not None and last.kind in FALLING and standing is not None and below in standing.observed.codes
+    return _falls(state) and state.standing is not None and below in state.standing.observed.codes
 
 
 def _replaces(look: Look, name: str) -> bool:

@@ -17,7 +17,7 @@ from sao_events.core.events import Event, Observed, Recorded
 from sao_events.core.evolve import evolve
 from sao_events.core.look import Look
 from sao_events.core.nodes import Test
-from sao_events.core.plan import attempt, drops_on_record, observe, opened, plan
+from sao_events.core.plan import attempt, observe, opened, plan
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, project_from_bytes
 from sao_events.core.records import replace
@@ -311,7 +311,7 @@ class Engine:
                 begun.code,
                 begun.retries,
                 begun.advances,
-                drops_on_record(look, node) if begins else (),
+                flight.drops(look, node) if begins else (),
                 look.graph.nodes[node].relation if begins else None,
                 look.graph.nodes[node].kind,
             )

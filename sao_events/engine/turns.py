@@ -17,7 +17,7 @@ from sao_events.core.graph import Graph
 from sao_events.core.lineage import Code
 from sao_events.core.look import Look
 from sao_events.core.nodes import Test
-from sao_events.core.plan import data_readers, decide_also, drops, part, unreadable
+from sao_events.core.plan import aside, data_readers, decide_also, drops, drops_on_record, part, unreadable
 from sao_events.core.policy import Settings
 from sao_events.core.state import Job, World
 from sao_events.ports import NodeEnded, Piece
@@ -27,7 +27,7 @@ from sao_events.ports import NodeEnded, Piece
 class Flight:
     """A piece that the builder has: what it saw of everything outside itself when it was handed over, and why each
     node is built. `hoped` are tests that it does not run: they are expected to be proven. `beside` are the nodes that
-    were being built then.
+    were being built then, `aside` the views that stand as other code built them, once that was looked up.
     """
 
     piece: Piece
@@ -40,6 +40,12 @@ class Flight:
     open_tests: set[str]
     hoped: set[str] = field(default_factory=set)
     beside: frozenset[str] = frozenset()
+    aside: tuple[str, ...] | None = None
+
+    def drops(self, look: Look, node: str) -> tuple[str, ...]:
+        """The views that the warehouse drops as `node` begins."""
+        self.aside = aside(look) if self.aside is None else self.aside
+        return drops_on_record(look, node, self.aside)
 
     def built(self, run: str, report: NodeEnded, look: Look) -> e.NodeBuilt:
         """The event for a node that was built, before it is on record. The content counts as another where what stood
