@@ -10,6 +10,7 @@ import pytest
 from sao_events.core import events as e
 from sao_events.core.errors import SaoError
 from sao_events.core.graph import Graph
+from sao_events.core.lineage import Code
 from sao_events.core.nodes import Node, Test
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, project_digest, project_to_bytes
@@ -607,3 +608,62 @@ def test_what_the_other_run_did_not_test_after_all_is_tested_by_the_job_that_wai
     bench, first = job_beside_an_untested_build()
     bench.step(PieceEnded(first.id, "interrupted", "cancelled"))
     assert (bench.builder.pieces[-1].nodes, bench.builder.pieces[-1].tests) == ((), ("t",))
+
+
+def with_a_unit_test(code: str = "") -> Graph:
+    """A unit test `u` of the view `v`, which `r` reads. Its definition is `code`, and so is the code of `m` and `r`."""
+    other = [replace(it, own=Code(code)) for it in (node("m", "b"), node("r", "v"))]
+    return graph(A, B, node("t", "a"), view("v", "t"), *other, Test("u", "u", ("v",), code, kind="unit"))
+
+
+def built_with_its_unit_test() -> Bench:
+    """All is built, the unit test in front of its model, as dbt runs it."""
+    bench = Bench(with_a_unit_test(), trigger="jobs")
+    bench.add(e.JobRequested("j1", "first", 1000.0))
+    bench.step()
+    [piece] = bench.builder.pieces
+    bench.step(NodeBegan(piece.id, "t"), NodeEnded(piece.id, "t", "success"), TestEnded(piece.id, "u", "pass"))
+    bench.done("v", "m", "r", more=(TestEnded("none", "u", "pass"),))
+    bench.add(e.JobRequested("j2", "second", 1000.0))
+    return bench
+
+
+def test_a_unit_test_that_passed_in_front_of_a_build_holds_for_what_it_left() -> None:
+    bench = built_with_its_unit_test()
+    bench.step()
+    assert len(bench.builder.pieces) == 1
+    ended = [event for event in bench.log(e.JobFinished) if isinstance(event, e.JobFinished)]
+    assert [event.reused_tests for event in ended] == [(), ("u",)]
+
+
+def test_a_unit_test_whose_model_is_not_built_goes_ahead_by_itself_and_gates_its_readers() -> None:
+    bench = built_with_its_unit_test()
+    bench.load(with_a_unit_test("other"))
+    bench.step()
+    _, alone, beside = bench.builder.pieces
+    assert [(piece.nodes, piece.tests) for piece in (alone, beside)] == [((), ("u",)), (("m",), ())]
+    bench.step(TestEnded(alone.id, "u", "pass"), PieceEnded(alone.id))
+    assert (bench.builder.pieces[-1].nodes, bench.builder.pieces[-1].tests) == (("r",), ())
+
+
+def test_a_failed_unit_test_of_a_model_that_is_not_built_blocks_its_readers() -> None:
+    bench = built_with_its_unit_test()
+    bench.load(with_a_unit_test("other"))
+    bench.step()
+    _, alone, beside = bench.builder.pieces
+    bench.step(TestEnded(alone.id, "u", "fail"), PieceEnded(alone.id))
+    bench.step(NodeBegan(beside.id, "m"), NodeEnded(beside.id, "m", "success"), PieceEnded(beside.id))
+    assert (len(bench.builder.pieces), bench.engine.busy) == (3, False)
+
+
+def test_a_unit_test_of_a_view_waits_for_what_is_built_behind_it() -> None:
+    bench = built_with_its_unit_test()
+    bench.load(with_a_unit_test("other"))
+    bench.add(e.DataLanded("a"))
+    bench.step()
+    first = bench.builder.pieces[-1]
+    assert (first.nodes, first.tests) == (("t", "m"), ())
+    bench.done()
+    assert (bench.builder.pieces[-1].nodes, bench.builder.pieces[-1].tests) == ((), ("u",))
+    bench.done()
+    assert (bench.builder.pieces[-1].nodes, bench.builder.pieces[-1].tests) == (("r",), ())

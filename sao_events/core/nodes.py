@@ -11,6 +11,7 @@ from sao_events.core.lineage import Code, Reading
 from sao_events.core.policy import Policy
 
 Cutoff = bool | Literal["auto"]
+UNIT = "unit"  # the kind of a test whose model dbt runs on rows that are made up for it
 TRANSPARENT = frozenset({"view", "ephemeral"})
 KINDS = TRANSPARENT | {"table", "incremental", "seed", "snapshot", "python", "materialized_view"}
 

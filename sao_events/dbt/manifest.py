@@ -14,7 +14,7 @@ from typing import Any
 from sao_events.core.errors import DbtError
 from sao_events.core.graph import Graph
 from sao_events.core.lineage import Code
-from sao_events.core.nodes import KINDS, Node, Source, Test
+from sao_events.core.nodes import KINDS, UNIT, Node, Source, Test
 from sao_events.core.project import Project, graph_warnings
 from sao_events.dbt.asserted import Asserted
 from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, policy_of, quorum_key, sao_keys
@@ -210,7 +210,7 @@ def _test(thing: Mapping[str, Any], made: Made, root: Path | None, known: set[st
     unit = thing["resource_type"] == "unit_test"
     reads = _reads(thing)[: 1 if unit else None]  # the first is the model under test, the others are made up for it
     severity = str((thing.get("config") or {}).get("severity") or "error").lower()
-    kind = "unit" if unit else (thing.get("test_metadata") or {}).get("name") or "singular"
+    kind = UNIT if unit else (thing.get("test_metadata") or {}).get("name") or "singular"
     return Test(
         thing["unique_id"],
         thing["name"],

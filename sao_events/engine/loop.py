@@ -353,9 +353,7 @@ class Engine:
         flight.open_tests.discard(report.test)
         failed = report.status in checks.FAILED
         run.failed |= failed
-        seen = {
-            name: flight.positions.get(name, p) for name, p in checks.positions(flight.graph, self.world, test).items()
-        }
+        seen = flight.seen(self.world, test, failed)
         blamed = checks.blamed(flight.graph, test, run.built) if failed else ()
         fails = tuple(name for name in blamed if name not in flight.open_nodes)  # what dbt will not begin is `_refused`
         versions = {name: flight.versions[name] for name in seen if name in flight.versions} if failed else {}

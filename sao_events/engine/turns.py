@@ -16,7 +16,7 @@ from sao_events.core.decision import Action, Decision
 from sao_events.core.graph import Graph
 from sao_events.core.lineage import Code
 from sao_events.core.look import Look
-from sao_events.core.nodes import Test
+from sao_events.core.nodes import UNIT, Test
 from sao_events.core.plan import aside, data_readers, decide_also, drops, drops_on_record, part, unreadable
 from sao_events.core.policy import Settings
 from sao_events.core.state import Job, World
@@ -46,6 +46,14 @@ class Flight:
         """The views that the warehouse drops as `node` begins."""
         self.aside = aside(look) if self.aside is None else self.aside
         return drops_on_record(look, node, self.aside)
+
+    def seen(self, world: World, test: Test, failed: bool) -> dict[str, int]:
+        """Where everything stood that the test looked at. A unit test that passed in front of the build of its model,
+        as dbt has it, holds for what that build leaves.
+        """
+        ahead = self.open_nodes.intersection(() if failed or test.kind != UNIT else test.reads)
+        now = checks.positions(self.graph, world, test)
+        return {name: self.positions.get(name, at) + (name in ahead) for name, at in now.items()}
 
     def built(self, run: str, report: NodeEnded, look: Look) -> e.NodeBuilt:
         """The event for a node that was built, before it is on record. The content counts as another where what stood
@@ -198,6 +206,7 @@ class _Turn:
         self.gating = self._gating()
         self.taken: dict[str, None] = {}
         self.taken_tests: list[str] = []
+        self.apart: list[str] = []  # unit tests whose models are not built with them
         self.dropped: set[str] = set()
         self.dropped_tests: set[str] = set()
 
@@ -225,6 +234,9 @@ class _Turn:
         if not self.owed.isdisjoint(reads) or not self.building.isdisjoint(reads):
             return
         taken = reads & self.taken.keys()
+        apart = definition.kind == UNIT and not (self.gated or self.taken.keys() >= set(definition.reads))
+        if apart and taken:
+            return  # what lies behind its view is built first
         own = taken or reads & self.run.built
         if test in self.testing and not own and not self.untested.isdisjoint(reads):
             return  # left to the run that built what it looks at: its result may stand for this one
@@ -233,12 +245,16 @@ class _Turn:
         if any(unreadable(look, name) for name in reads - taken):
             self.dropped_tests.add(test)
         elif forced or own or not checks.stands(self.graph, self.world, definition):
-            self.taken_tests.append(test)
+            (self.apart if apart else self.taken_tests).append(test)
         else:
             self.dropped_tests.add(test)
 
     def pieces(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-        """What is taken, as one piece or, gated, one by one."""
+        """What is taken, as one piece or, gated, one by one. With nodes dbt runs no unit test without its model: those
+        go ahead by themselves.
+        """
+        if self.apart:
+            return [((), tuple(self.apart))]
         if self.gated:
             return [((name,), ()) for name in self.taken] + [((), (test,)) for test in self.taken_tests]
         return [(tuple(self.taken), tuple(self.taken_tests))] if self.taken or self.taken_tests else []
@@ -249,11 +265,16 @@ class _Turn:
         """
         open_tests = {name for flight in self.run.flights.values() for name in flight.open_tests | flight.hoped}
         found: dict[str, list[Test]] = {}
-        for test in open_tests | (self.run.tests if self.gated else set()):
+        for test in open_tests | {name for name in self.run.tests if self.gated or self._alone(name)}:
             if test in self.graph.tests:
                 for name in self.graph.tests[test].reads:
                     found.setdefault(name, []).append(self.graph.tests[test])
         return found
+
+    def _alone(self, test: str) -> bool:
+        """Whether it is a unit test whose model the run has not to build."""
+        known = self.graph.tests.get(test)
+        return known is not None and known.kind == UNIT and self.run.nodes.isdisjoint(known.reads)
 
     def _untested(self, name: str, before: Iterable[str]) -> bool:
         """Whether a test that gates the node has yet to run."""
