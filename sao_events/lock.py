@@ -84,6 +84,16 @@ class StateLock:
             ) from None
 
 
+def at_work(state_dir: Path) -> bool:
+    """Whether the process that last held the lock of the folder lives. Nothing is locked to find out."""
+    try:
+        with (state_dir / "lock").open("rb") as file:
+            holder = _holder(file.fileno())
+    except OSError:
+        return False
+    return holder is not None and _alive(holder)
+
+
 def _locked(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,6 +20,8 @@ from sao_events.cli.log import since_instant
 from sao_events.cli.output import Output, node_row, span
 from sao_events.clock import clock
 from sao_events.core.errors import Busy, ConfigError, DbtError, SaoError, StoreError, UsageError
+from sao_events.core.events import RunStarted
+from sao_events.lock import StateLock
 from sao_events.ports import Delivery, Draft, Incoming
 from sao_events.scenario import read_scenarios
 from sao_events.simulate import Simulation
@@ -105,6 +107,23 @@ def test_status_prints_a_plain_table_where_nobody_looks(shop: Path, capsys: pyte
     assert "new data in orders, raw.payments; its window is not over" in mart
     assert re.search(r"ago  \d{4}-\d\d-\d\d \d\d:\d\d \(in \d+d", mart)
     assert "broken failed: the scenario lets it fail" in lines
+
+
+def test_status_says_that_nobody_carries_on_a_run_whose_service_died(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(str(shop / ".sao" / "state.db"))
+    store.append([Draft(RunStarted("r99", {"orders": "new_data"}), 1_767_610_000.0)])
+    store.close()
+    lock = StateLock(shop / ".sao")
+    lock.acquire()
+    assert "no service" not in call(capsys, "status")[1]
+    lock.release()
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    lock.path.write_bytes(ended.stdout.strip().ljust(16))
+    out = call(capsys, "status")[1].splitlines()
+    assert out[1].startswith("run r99 of 1 node since ")
+    assert out[2] == "no service is at work here: what was being built is decided again when one starts"
 
 
 def test_status_in_json_has_the_node_objects(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from sao_events.clock import clock, seconds_of
 from sao_events.core.named import resolve_node
 from sao_events.core.project import Project, graphs_of
 from sao_events.deliveries import unmatched
+from sao_events.lock import at_work
 from sao_events.report import View
 from sao_events.report.spared import cutoff_text
 
@@ -125,6 +126,8 @@ def _show_status(context: Context, answer: Mapping[str, Any]) -> None:
     for run in answer["runs"]:
         since = span(now - seconds_of(run["since"]))
         out.line(f"run {run['run']} of {counted(len(run['nodes']), 'node')} since {since}", "green")
+    if answer["runs"] and not at_work(context.config.state_dir):
+        out.line("no service is at work here: what was being built is decided again when one starts", "yellow")
     for text, style in _deployment(answer["deployment"], now):
         out.line(text, style)
     out.table(COLUMNS, [node_row(node, now) for node in answer["nodes"]])
