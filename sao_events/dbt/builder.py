@@ -15,9 +15,11 @@ from sao_events.core.identity import Inputs, Rendered
 from sao_events.core.project import Project
 from sao_events.dbt.command import plain
 from sao_events.dbt.manifest import read_manifest, read_project
+from sao_events.dbt.placed import refused_windows
 from sao_events.dbt.settings import DbtSettings
 from sao_events.ports import Answer, Piece, Report
 
+MOST = 5  # places in a message
 CHANGED = "the project's files changed after they were read, so dbt built something else than was decided"
 
 
@@ -132,6 +134,8 @@ def parse_error(settings: DbtSettings, said: str) -> DbtError:
     if "profile" in said.lower():
         looked = settings.profiles_dir or f"{settings.project_dir} and ~/.dbt"
         hint = f"profiles are looked for in {looked}; name another folder as profiles_dir, or a profile of that file"
+    if "build_after" in said and (places := refused_windows(settings.project_dir)):
+        said += f"\nit stands in {', '.join(places[:MOST])}"
     return DbtError(f"dbt cannot read the project in {settings.project_dir}:\n{_indented(said)}", hint=hint)
 
 

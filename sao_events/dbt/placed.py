@@ -5,6 +5,7 @@ YAML may be written in blocks or in one line, with anchors and merges: the marks
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from typing import Any
 
 import yaml
 
+from sao_events.core.project import IGNORED_FOLDERS
+
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 ELSEWHERE = frozenset({"columns", "tests", "data_tests", "tables", "description", "docs"})  # keys of other things
 DEEPEST = 50
+WINDOW = {"count": r"[-+]?\d+", "period": "minute|hour|day", "updates_on": "any|all"}  # what dbt takes in a build_after
 
 
 def place(thing: Mapping[str, Any], key: str, root: Path | None) -> str:
@@ -37,6 +41,37 @@ def beside_config(thing: Mapping[str, Any], keys: Sequence[str], root: Path | No
         for key, _, line in _items(entry):
             if key in keys:
                 yield key, f"{properties}:{line}"
+
+
+def refused_windows(root: Path) -> list[str]:
+    """`file:line` of each `build_after` in the YAML of a project that dbt refuses: it does not say where they stand."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
+        for path in (Path(folder) / name for name in sorted(names) if name.endswith((".yml", ".yaml"))):
+            if "build_after" in _file(path).words:
+                lines = _refused(_file(path).tree)
+                found += [f"{path.relative_to(root).as_posix()}:{line}" for line in lines]
+    return found
+
+
+def _refused(node: yaml.Node | None, depth: int = 0) -> Iterator[int]:
+    if depth > DEEPEST:
+        return
+    for item in _of_list(node):
+        yield from _refused(item, depth + 1)
+    for key, value, line in _items(node):
+        if key.removeprefix("+") == "build_after" and _is_refused({name: it for name, it, _ in _items(value)}):
+            yield line
+        yield from _refused(value, depth + 1)
+
+
+def _is_refused(window: Mapping[str, yaml.Node]) -> bool:
+    given = {key: str(node.value) for key, node in window.items() if isinstance(node, yaml.ScalarNode)}
+    if any("{{" in value for value in given.values()):
+        return False  # nobody knows what it renders to
+    wrong = [key for key, form in WINDOW.items() if key in given and not re.fullmatch(form, given[key])]
+    return bool(wrong) or ("count" in window) != ("period" in window)
 
 
 def _properties(thing: Mapping[str, Any]) -> str:
@@ -101,14 +136,19 @@ class _File:
         return frozenset(re.findall(r"\w+", self.text))
 
     @cached_property
+    def tree(self) -> yaml.Node | None:
+        """What it says as YAML; None where that is nothing."""
+        try:
+            tree: yaml.Node | None = yaml.compose(self.text, Loader=_LOADER)
+        except (yaml.YAMLError, RecursionError):
+            return None
+        return tree
+
+    @cached_property
     def entries(self) -> Mapping[tuple[str | None, str | None], Sequence[yaml.Node]]:
         """The entries that are about each thing, by its group and name; of a source first that of its table."""
         found = dict[tuple[str | None, str | None], list[yaml.Node]]()
-        try:
-            tree = yaml.compose(self.text, Loader=_LOADER)
-        except (yaml.YAMLError, RecursionError):
-            return found
-        for _, entries, _ in _items(tree):
+        for _, entries, _ in _items(self.tree):
             for entry in _of_list(entries):
                 found.setdefault((None, _name(entry)), []).append(entry)
                 for key, tables, _ in _items(entry):
@@ -117,7 +157,7 @@ class _File:
         return found
 
 
-def _of_list(node: yaml.Node) -> Sequence[yaml.Node]:
+def _of_list(node: yaml.Node | None) -> Sequence[yaml.Node]:
     return node.value if isinstance(node, yaml.SequenceNode) else ()
 
 
