@@ -279,6 +279,19 @@ def test_a_unit_test_that_fails_is_a_failed_attempt_of_its_model(built: bool) ->
     assert bench.engine.world.node("m").failure is None
 
 
+@pytest.mark.parametrize("aware", [True, False])
+def test_what_dbt_leaves_out_for_a_failed_test_of_its_source_is_blocked_and_ends_the_job(aware: bool) -> None:
+    """A state-agnostic job goes by its own results alone: this is one."""
+    bench = Bench(graph(A, node("m", "a"), Test("t", "t", ("a",), "1")), trigger="jobs")
+    bench.add(e.JobRequested("j", "job", bench.clock.now(), state_aware=aware))
+    bench.step()
+    piece = bench.builder.pieces[-1]
+    bench.step(TestEnded(piece.id, "t", "fail"), NodeEnded(piece.id, "m", "skipped"), PieceEnded(piece.id))
+    assert bench.engine.error is None
+    assert [event.status for event in bench.log(e.JobFinished) if isinstance(event, e.JobFinished)] == ["failed"]
+    assert len(bench.builder.pieces) == 1
+
+
 def test_other_tests_of_a_model_that_its_unit_test_refused_wait_until_it_is_there() -> None:
     bench = Bench(graph(A, node("m", "a"), UNIT, Test("n", "n", ("m",), "1")))
     bench.step()

@@ -188,8 +188,7 @@ class Engine:
 
     def _give_turns(self, run: ActiveRun, planned: Mapping[str, Decision] | None = None) -> bool:
         assert self.project is not None
-        job = self.world.jobs.get(run.job.id) if run.job else None
-        run.job = job or run.job
+        run.job = self._job(run)
         others = [other for other in self.runs.values() if other is not run]
         turn = next_turn(
             run,
@@ -292,7 +291,11 @@ class Engine:
             self._piece_ended(run, flight, report)
 
     def _look(self, flight: Flight, run: ActiveRun) -> Look:
-        return Look(flight.graph, self.world, self.settings, self.clock.now(), run.job)
+        return Look(flight.graph, self.world, self.settings, self.clock.now(), self._job(run))
+
+    def _job(self, run: ActiveRun) -> Job | None:
+        """The job of a run, with what it has built and tested by now."""
+        return self.world.jobs.get(run.job.id, run.job) if run.job else None
 
     def _began(self, run: ActiveRun, flight: Flight, node: str, begins: bool = True) -> None:
         if node not in flight.open_nodes:
