@@ -30,11 +30,21 @@ models:
 PROJECT = "name: shop\nmodels:\n  +freshness:\n    build_after: {period: day}\n"
 
 
+MODEL = """-- build_after
+{{ config(materialized='table',
+          freshness={'build_after': {'count': 2, 'period': 'hour'}}) }}
+{{ config(freshness={'build_after': {'count': var('n'), 'period': 'hour'}}) }}
+{{ config(freshness=dict(build_after={'count': 1,
+                                      'updates_on': 'all'})) }}
+"""
+
+
 def written(root: Path) -> Path:
     """A project with windows, good and bad, in folders of its own and of dbt's."""
     for path, text in {"dbt_project.yml": PROJECT, "models/a.yml": PROPERTIES, "target/b.yml": PROPERTIES}.items():
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
+    (root / "models" / "m.sql").write_text(MODEL, encoding="utf-8")
     (root / "models" / "broken.yml").write_text("build_after: [", encoding="utf-8")
     return root
 
@@ -45,6 +55,7 @@ def test_windows_that_dbt_refuses_are_found_by_file_and_line(tmp_path: Path) -> 
         "models/a.yml:8",
         "models/a.yml:12",
         "models/a.yml:18",
+        "models/m.sql:5",
     ]
 
 

@@ -44,13 +44,13 @@ def beside_config(thing: Mapping[str, Any], keys: Sequence[str], root: Path | No
 
 
 def refused_windows(root: Path) -> list[str]:
-    """`file:line` of each `build_after` in the YAML of a project that dbt refuses: it does not say where they stand."""
+    """`file:line` of each `build_after` in the YAML and SQL of a project that dbt refuses: it does not say where."""
     found = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in IGNORED_FOLDERS)
-        for path in (Path(folder) / name for name in sorted(names) if name.endswith((".yml", ".yaml"))):
+        for path in (Path(folder) / name for name in sorted(names) if name.endswith((".yml", ".yaml", ".sql"))):
             if "build_after" in _file(path).words:
-                lines = _refused(_file(path).tree)
+                lines = _refused_in_sql(_file(path).text) if path.suffix == ".sql" else _refused(_file(path).tree)
                 found += [f"{path.relative_to(root).as_posix()}:{line}" for line in lines]
     return found
 
@@ -61,16 +61,24 @@ def _refused(node: yaml.Node | None, depth: int = 0) -> Iterator[int]:
     for item in _of_list(node):
         yield from _refused(item, depth + 1)
     for key, value, line in _items(node):
-        if key.removeprefix("+") == "build_after" and _is_refused({name: it for name, it, _ in _items(value)}):
+        window = {name: str(it.value) for name, it, _ in _items(value)}
+        if key.removeprefix("+") == "build_after" and _is_refused(window):
             yield line
         yield from _refused(value, depth + 1)
 
 
-def _is_refused(window: Mapping[str, yaml.Node]) -> bool:
-    given = {key: str(node.value) for key, node in window.items() if isinstance(node, yaml.ScalarNode)}
-    if any("{{" in value for value in given.values()):
+def _refused_in_sql(text: str) -> Iterator[int]:
+    for found in re.finditer(r"\bbuild_after\b\W{1,9}?\{([^{}]*)\}", text):
+        pairs = (re.split(r"[:=]", item, maxsplit=1) for item in found[1].split(","))
+        window = {pair[0].strip(" \n\t'\""): pair[-1].strip(" \n\t'\"") for pair in pairs if len(pair) == 2}
+        if _is_refused(window):
+            yield text.count("\n", 0, found.start()) + 1
+
+
+def _is_refused(window: Mapping[str, str]) -> bool:
+    if any(re.search(r"[({]", value) for value in window.values()):
         return False  # nobody knows what it renders to
-    wrong = [key for key, form in WINDOW.items() if key in given and not re.fullmatch(form, given[key])]
+    wrong = [key for key, form in WINDOW.items() if key in window and not re.fullmatch(form, window[key])]
     return bool(wrong) or ("count" in window) != ("period" in window)
 
 
