@@ -248,6 +248,7 @@ def test_what_is_wrong_with_the_policies_is_noted(folder: Path, capsys: pytest.C
 def test_days_must_be_days(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for days in ("0", "-1", "x", "nan", "1e9"):
         assert call(capsys, "hourly.yaml", "--days", days, "--nodes")[0] == 2
+    assert "3660 at most" in call(capsys, "hourly.yaml", "--days", "3661", "--nodes")[2]
 
 
 def test_several_scenarios_in_a_file_are_too_many(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

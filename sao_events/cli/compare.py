@@ -18,6 +18,7 @@ from sao_events.compare.staleness import Ages
 from sao_events.compare.variant import Variant, read_changes, read_named, read_schedule
 from sao_events.core.errors import UsageError
 
+MOST_DAYS = 3660
 ASKING = ("manifest", "log", "trace", "baseline", "set", "policy", "svg", "recommend", "nodes")
 EXAMPLES = """  sao-events simulate --trace trace.yaml --days 30 --baseline 'every 1h' --set 'marts:4h'
                                                   the project on record, with data landing as the trace says
@@ -99,8 +100,8 @@ def _days(text: str) -> float:
         days = float(text)
     except ValueError:
         days = 0.0
-    if not 0 < days <= 3660:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of days above 0")
+    if not 0 < days <= MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of days above 0, {MOST_DAYS} at most")
     return days
 
 
