@@ -292,6 +292,23 @@ def test_why_names_who_cleared_what_was_built_for_that_and_who_saw_it_missing(tm
     ]
 
 
+DEADLINE = """
+scenario: deadline
+nodes:
+  raw.r: {kind: source}
+  up: {kind: table, reads: [raw.r], config: {freshness: {build_after: {count: 9, period: day}}}}
+  mart: {kind: table, reads: [up], config: {meta: {sao: {fresh_by: "14:00"}}}}
+  other: {kind: table, reads: [raw.r], config: {freshness: {build_after: {count: 9, period: day}}}}
+"""
+
+
+def test_why_names_for_whose_deadline_a_node_begins_before_its_window_is_over(tmp_path: Path) -> None:
+    simulation = ended(tmp_path, "events: [{at: +1h, land: raw.r}]\nexpect: {until: +2h}\n", DEADLINE)
+    up, other = told(simulation, "up"), told(simulation, "other")
+    assert (up["eligible_at"], up["deadline_of"]) == ("2026-01-05T13:59:00.000Z", ["mart"])
+    assert (other["eligible_at"], other["deadline_of"]) == ("2026-01-14T08:00:00.000Z", [])
+
+
 GROUP = """
 scenario: group
 settings: {loads: {shop: {sources: [raw.a, raw.b]}}}

@@ -277,7 +277,9 @@ def _facts(answer: Mapping[str, Any], now: float) -> list[str]:
             found.append(f"its content is not hashed: {cutoff['unhashed']}")
     if answer["eligible_at"]:
         at = seconds_of(answer["eligible_at"])
-        found.append(f"next: {clock(at, now)} (in {span(at - now)})")
+        for_whom = ", ".join(it.rpartition(".")[2] for it in answer["deadline_of"])
+        why = f", for {for_whom} to be fresh in time" if for_whom else ""
+        found.append(f"next: {clock(at, now)} (in {span(at - now)}){why}")
     elif answer["waiting_for"]:
         names = ", ".join(it.rpartition(".")[2] for it in answer["waiting_for"])
         for_what = "has new data" if answer["reason"] == "waiting_for_upstreams" else "is ready"

@@ -13,6 +13,7 @@ from typing import Any
 
 from sao_events.core import checks
 from sao_events.core.decision import Action, Decision
+from sao_events.core.look import Look
 from sao_events.core.nodes import Node, Source
 from sao_events.core.plan import Plan, decide
 from sao_events.core.policy import Policy, Settings
@@ -291,6 +292,7 @@ def why(view: View, find: Find, node_id: str, graphs: Graphs | None = None) -> d
         **header(view),
         **node_object(view, node_id, decisions[node_id], known),
         "identity": _identity(graph.nodes[node_id]),
+        "deadline_of": _deadline_of(view, node_id, decisions[node_id]),
         "changes_upstream": changes_upstream(graph, view.world, node_id, known),
         "because": Causes(graph, view.world, decisions, find, known, graphs).of(node_id),
         "last_build_because": Causes(graph, view.world, decisions, find, known, graphs).of_last_build(node_id),
@@ -301,6 +303,18 @@ def why(view: View, find: Find, node_id: str, graphs: Graphs | None = None) -> d
         "held": [it for it in behind if it["held"]],
         "sources": behind,
     }
+
+
+def _deadline_of(view: View, node_id: str, decision: Decision) -> list[str]:
+    """The nodes, itself or readers of it, for whose deadline a node that waits begins when it does."""
+    assert view.project is not None
+    graph, last = view.project.graph, view.world.node(node_id).baseline
+    if decision.action is not Action.wait or decision.eligible_at is None or last is None:
+        return []
+    look = Look(graph, view.world, view.settings, view.now)
+    leads = look.leads.get(node_id, ())
+    asking = {calendar for calendar, lead in leads if look.begins(last.clock, calendar, lead) == decision.eligible_at}
+    return [name for name in graph.sort(graph.descendants([node_id])) if graph.nodes[name].policy.calendar in asking]
 
 
 def _identity(node: Node) -> dict[str, Any]:
