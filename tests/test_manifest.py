@@ -403,6 +403,35 @@ def test_a_test_is_its_definition() -> None:
     assert len(others | {own()}) == 7
 
 
+@pytest.mark.parametrize(
+    ("project", "counts"),
+    [
+        ("name: shop\n", False),
+        ("name: shop\ndispatch: [{macro_namespace: utils, search_order: [shop, utils]}]\n", False),
+        ("name: shop\ndispatch: [{macro_namespace: dbt, search_order: [shop, package, dbt]}]\n", True),
+        ("name: shop\ndispatch: [{macro_namespace: dbt, search_order: [shop, \"{{ var('x') }}\", dbt]}]\n", True),
+        ("name: shop\ndispatch: [{macro_namespace: dbt, search_order: \"{{ var('x') }}\"}]\n", True),
+        ("name: shop\ndispatch: \"{{ var('x') }}\"\n", True),
+    ],
+)
+def test_a_macro_of_a_package_is_in_the_place_of_one_of_dbts_where_dispatch_leads_to_it(
+    project: str, counts: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "dbt_project.yml").write_text(project)
+    bodies = [BASE, with_macro("default__create_table_as", "x", "package"), with_macro("create_table_as", "x")]
+    before, package, own = (node(read_project(it, vars=VARS, env=ENV, root=tmp_path), "m").own for it in bodies)
+    assert (before != package, before != own) == (counts, True)
+
+
+def test_a_macro_of_a_package_is_in_the_place_of_one_of_dbts_for_nodes_of_the_package(tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: shop\n")
+    bodies = [copy.deepcopy(BASE), with_macro("create_table_as", "x", "package")]
+    for body in bodies:
+        body["nodes"]["model.shop.m"]["package_name"] = "package"
+    before, after = (node(read_project(it, vars=VARS, env=ENV, root=tmp_path), "m").own for it in bodies)
+    assert before != after
+
+
 def test_the_content_of_a_seed(tmp_path: Path) -> None:
     plain, other = (parts(manifest(seed("m", checksum={"name": "sha256", "checksum": text}))) for text in "ab")
     assert plain["sql"] != other["sql"]

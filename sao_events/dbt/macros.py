@@ -7,7 +7,7 @@ a new release of dbt must not read as a change of every model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,9 +36,11 @@ class Reach:
 
 
 class Macros:
-    """The macros of a manifest that are the user's own or come with packages."""
+    """The macros of a manifest that are the user's own or come with packages. Those of the packages `overriding` may
+    stand in the place of dbt's own; None: those of any.
+    """
 
-    def __init__(self, macros: Mapping[str, Any], adapter: str) -> None:
+    def __init__(self, macros: Mapping[str, Any], adapter: str, overriding: Container[str] | None = None) -> None:
         internal = {"dbt", *(f"dbt_{name}" for name in (adapter, *BASES.get(adapter, ())))}
         known = {_bare(macro["name"]) for macro in macros.values() if macro["package_name"] in internal}
         self.texts: dict[str, Text] = {}
@@ -55,7 +57,7 @@ class Macros:
             self._given[key] = (macro.get("depends_on") or {}).get("macros") or []
             for known_as in {name, _bare(name)}:
                 self._names.setdefault(known_as, []).append(key)
-            if _overrides(name, known):
+            if (overriding is None or macro["package_name"] in overriding) and _overrides(name, known):
                 overrides.append(key)
         self._steps: dict[str, tuple[str, ...]] = {}
         self._cache: dict[frozenset[str], Reach] = {}
@@ -94,6 +96,21 @@ class Macros:
             called.update(other for other in self._given[key] if other in self.texts)
             self._steps[key] = tuple(called)
         return self._steps[key]
+
+
+def overriding(manifest: Mapping[str, Any], project: Mapping[str, Any]) -> frozenset[str] | None:
+    """The packages whose macros dbt may call in the place of its own: the project, packages with nodes (for these), and
+    those that `dispatch` in the project's file leads to. None: nobody can tell.
+    """
+    dispatch = project.get("dispatch") or []
+    orders = [it.get("search_order") for it in dispatch if isinstance(it, dict)]
+    led_to = [name for order in orders if isinstance(order, list) for name in order]
+    plain = len(orders) == len(dispatch) and all(isinstance(order, list) for order in orders) and "{" not in str(led_to)
+    root = (manifest.get("metadata") or {}).get("project_name")
+    if not (project and root and plain):
+        return None
+    nodes = (node.get("package_name") for node in (manifest.get("nodes") or {}).values())
+    return frozenset(map(str, (root, *nodes, *led_to)))
 
 
 def _bare(name: str) -> str:

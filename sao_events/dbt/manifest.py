@@ -19,8 +19,9 @@ from sao_events.core.project import Project, graph_warnings
 from sao_events.dbt.asserted import Asserted
 from sao_events.dbt.freshness import NODE_KEYS, SOURCE_KEYS, TEST_KEYS, label, policy_of, quorum_key, sao_keys
 from sao_events.dbt.identity import Made, Surroundings, of_node, of_test
-from sao_events.dbt.macros import Macros
+from sao_events.dbt.macros import Macros, overriding
 from sao_events.dbt.placed import place
+from sao_events.dbt.settings import read_yaml
 from sao_events.dbt.timed import time_dependent
 
 BUILT = frozenset({"model", "seed", "snapshot"})
@@ -63,7 +64,8 @@ def read_project(
     metadata = manifest.get("metadata") or {}
     warnings = _check_schema(metadata)
     adapter = metadata.get("adapter_type") or ""
-    macros = Macros(manifest.get("macros") or {}, adapter)
+    project = read_yaml(root / "dbt_project.yml") if root else {}
+    macros = Macros(manifest.get("macros") or {}, adapter, overriding(manifest, project))
     around = Surroundings(manifest, macros, adapter, vars or {}, env or {}, root, target or {})
     sources = [_source(thing, root, warnings) for thing in _sorted((manifest.get("sources") or {}).values())]
     asserted = Asserted(manifest, adapter, [thing["unique_id"] for thing in _nodes(manifest)])

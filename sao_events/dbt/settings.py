@@ -119,8 +119,8 @@ class DbtSettings:
         secret; empty where it is not found.
         """
         env = self.environment()
-        profiles = next((_yaml(file) for file in self.profiles() if file.is_file()), {})
-        profile = profiles.get(str(self.profile or _yaml(self.project_dir / "dbt_project.yml").get("profile")))
+        profiles = next((read_yaml(file) for file in self.profiles() if file.is_file()), {})
+        profile = profiles.get(str(self.profile or read_yaml(self.project_dir / "dbt_project.yml").get("profile")))
         if not isinstance(profile, dict):
             return {}
         name, outputs = self.target or profile.get("target", "default"), profile.get("outputs")
@@ -150,7 +150,8 @@ def _shown(output: Any) -> Any:
     return {k: _shown(value) for k, value in output.items() if not _SECRET.search(str(k)) and k != "threads"}
 
 
-def _yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """What the file says; nothing where it cannot be read."""
     try:
         body = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -159,7 +160,7 @@ def _yaml(file: Path) -> dict[str, Any]:
 
 
 def _vars(file: Path) -> dict[str, Any]:
-    given = _yaml(file).get("vars")
+    given = read_yaml(file).get("vars")
     return {str(name): value for name, value in given.items()} if isinstance(given, dict) else {}
 
 
