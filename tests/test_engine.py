@@ -292,6 +292,45 @@ def test_what_dbt_leaves_out_for_a_failed_test_of_its_source_is_blocked_and_ends
     assert len(bench.builder.pieces) == 1
 
 
+def far(*more: Test) -> Bench:
+    """`z` is far below `x`: what lies between them has a window. Both are due, in one piece."""
+    bench = Bench(graph(A, B, node("x", "a"), node("y", "x", every=6), node("z", "y", "b"), *more), attempts=1)
+    bench.step()
+    bench.done()
+    bench.add(e.DataLanded("a"), e.DataLanded("b"))
+    bench.step(after=1)
+    assert bench.builder.pieces[-1].nodes == ("x", "z")
+    return bench
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_what_dbt_leaves_out_far_below_a_failure_has_another_turn(test: bool) -> None:
+    """dbt knows nothing of the window between them. A failure blocks what must be built from it, and that is not."""
+    bench = far(*([Test("t", "t", ("a",), "1")] if test else []))
+    piece = bench.builder.pieces[-1]
+    failed = TestEnded(piece.id, "t", "fail") if test else NodeEnded(piece.id, "x", "error")
+    skipped = [NodeEnded(piece.id, name, "skipped") for name in (("x", "z") if test else ("z",))]
+    bench.step(failed, *skipped, PieceEnded(piece.id))
+    assert bench.engine.error is None
+    assert (bench.builder.pieces[-1].nodes, bench.builder.pieces[-1].run) == (("z",), piece.run)
+    bench.done()
+    assert bench.engine.world.node("z").builds == 2
+    assert bench.engine.world.node("x").builds == 1
+
+
+def test_what_failed_and_is_built_meanwhile_by_another_run_was_a_reason_all_the_same() -> None:
+    bench = Bench(graph(A, B, node("x", "a"), node("y", "x"), node("w", "b")), max_concurrent_runs=2, attempts=1)
+    bench.step()
+    first = bench.builder.pieces[-1]
+    bench.step(NodeEnded(first.id, "x", "error"), NodeEnded(first.id, "y", "skipped"))
+    bench.step(after=60)
+    assert bench.builder.pieces[-1].nodes == ("x",)
+    bench.done()
+    bench.step(NodeEnded(first.id, "w", "success"), PieceEnded(first.id))
+    assert bench.engine.error is None
+    assert bench.builder.pieces[-1].nodes == ("y",)
+
+
 def test_other_tests_of_a_model_that_its_unit_test_refused_wait_until_it_is_there() -> None:
     bench = Bench(graph(A, node("m", "a"), UNIT, Test("n", "n", ("m",), "1")))
     bench.step()

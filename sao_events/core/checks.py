@@ -47,12 +47,6 @@ def stands(graph: Graph, world: World, test: Test) -> bool:
     return True
 
 
-def failed(world: World, test: Test) -> bool:
-    """Whether the last result of the test is a failure of severity error."""
-    state = world.tests.get(test.id)
-    return state is not None and state.status in FAILED
-
-
 def asked_anyway(test: Test, settings: Settings, job: Job | None) -> bool:
     """Whether the job is to run the test once even where its result stands."""
     return job is not None and not (test.reuse and settings.reuse_tests and job.state_aware)

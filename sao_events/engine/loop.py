@@ -345,6 +345,7 @@ class Engine:
                 self._prove(run, test, proving)
         elif report.status == "error":
             run.failed = True
+            flight.failed.add(report.node)
             self._append(e.NodeFailed(run.id, report.node, report.message, report.seconds, words))
         elif running is not None and running.run == run.id:
             self._append(e.BuildInterrupted(run.id, report.node))
@@ -356,6 +357,7 @@ class Engine:
         flight.open_tests.discard(report.test)
         failed = report.status in checks.FAILED
         run.failed |= failed
+        flight.failed.update((test.id,) if failed else ())
         seen = flight.seen(self.world, test, failed)
         blamed = checks.blamed(flight.graph, test, run.built) if failed else ()
         fails = tuple(name for name in blamed if name not in flight.open_nodes)  # what dbt will not begin is `_refused`
@@ -372,19 +374,24 @@ class Engine:
             running = self.world.node(name).running
             if running is not None and running.run == run.id:
                 self._append(e.BuildInterrupted(run.id, name))
-            elif report.status == "done" and (test := refused_by(flight, self.world, name)):
+            elif report.status == "done" and (test := refused_by(flight, name)):
                 self._refused(run, flight, name, test)
         del run.flights[report.piece]
+        again, unexplained = left_undone(flight, self._look(flight, run))
         if report.status != "done":
             run.stop(report.status, report.message)
-        elif unexplained := left_undone(flight, self._look(flight, run)):
+        elif unexplained:
             run.stop("error", f"dbt ended without building {', '.join(unexplained)}")
         elif unexplained := not_run(run, flight, self._look(flight, run)):
             run.stop("error", f"dbt ended without running {', '.join(unexplained)}")
+        else:  # decided again: what must be built from what failed is blocked, what only lies below it is not
+            run.nodes |= again
+            run.tests |= {test for test in flight.open_tests if not again.isdisjoint(flight.graph.tested.get(test, ()))}
 
     def _refused(self, run: ActiveRun, flight: Flight, node: str, test: Test) -> None:
         """The attempt to build a node failed at its unit test: dbt has not begun it, nothing was replaced."""
         self._began(run, flight, node, begins=False)
         flight.open_nodes.discard(node)
+        flight.failed.add(node)
         definition, message = checks.definition(flight.graph, test), f"its unit test {test.name} failed"
         self._append(e.NodeFailed(run.id, node, message, test=test.id, definition=definition))

@@ -40,6 +40,7 @@ class Flight:
     open_tests: set[str]
     hoped: set[str] = field(default_factory=set)
     beside: frozenset[str] = frozenset()
+    failed: set[str] = field(default_factory=set)
     aside: tuple[str, ...] | None = None
 
     def drops(self, look: Look, node: str) -> tuple[str, ...]:
@@ -308,21 +309,29 @@ def as_it_stands(
     return versions, positions, codes
 
 
-def refused_by(flight: Flight, world: World, name: str) -> Test | None:
+def refused_by(flight: Flight, name: str) -> Test | None:
     """The unit test that failed on a node in its piece: dbt runs it before the node, which it does not begin then."""
-    ended = (flight.graph.tests[it] for it in flight.piece.tests if it not in flight.open_tests)
-    return next((it for it in ended if it.kind == "unit" and name in it.reads and checks.failed(world, it)), None)
+    return next((test for test in _failed_tests(flight) if test.kind == "unit" and name in test.reads), None)
 
 
-def left_undone(flight: Flight, look: Look) -> list[str]:
-    """Nodes that dbt skipped although nothing that they wait for failed."""
-    open_nodes = flight.open_nodes & flight.graph.nodes.keys()
-    return [
-        name
-        for name in flight.graph.sort(open_nodes)
-        if not any(up in open_nodes or look.world.node(up).failure is not None for up in waits_on(flight.graph, name))
-        and not look.lacking(name)
-    ]
+def left_undone(flight: Flight, look: Look) -> tuple[set[str], list[str]]:
+    """Nodes that dbt skipped: those below something in the piece that failed, which it skips at any distance, what lies
+    between them and is not built included; and those that it had no reason to skip.
+    """
+    graph, explained, others = flight.graph, set[str](), list[str]()
+    open_nodes = flight.open_nodes & graph.nodes.keys()
+    for name in graph.sort(open_nodes):
+        above = graph.ancestors(graph.nodes[name].reads)
+        gated = any(all(it in above or it in graph.sources for it in test.reads) for test in _failed_tests(flight))
+        if gated or not above.isdisjoint(flight.failed | open_nodes) or look.lacking(name):
+            explained.add(name)
+        else:
+            others.append(name)
+    return explained, others
+
+
+def _failed_tests(flight: Flight) -> list[Test]:
+    return [test for name in sorted(flight.failed) if (test := flight.graph.tests.get(name))]
 
 
 def not_run(run: ActiveRun, flight: Flight, look: Look) -> list[str]:
