@@ -112,18 +112,31 @@ def test_the_proof_is_the_same_after_a_restart(tmp_path: Path) -> None:
 def test_the_command_line_says_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    simulation = told(tmp_path, ADD)
+    on_record(told(tmp_path, ADD), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["why", "ids"]) == 0
+    assert "other code upstream\n  orders was built with other code since: " in capsys.readouterr().out
+    assert main(["why", "unknown"]) == 0
+    assert "other code upstream" not in capsys.readouterr().out
+
+
+def test_the_command_line_says_once_that_an_upstream_brought_new_rows_and_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_record(told(tmp_path, "{at: +1h, edit: orders, change: sql}"), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["why", "unknown"]) == 0
+    assert capsys.readouterr().out.count("  orders built in ") == 1
+
+
+def on_record(simulation: Simulation, tmp_path: Path) -> None:
+    """Make a folder of a service with the log of a simulation."""
     store, digest = open_store(str(tmp_path / ".sao" / "state.db")), simulation.engine.world.project
     assert digest is not None
     store.put_project(digest, simulation.store.get_project(digest))
     store.append([Draft(item.event, item.at, item.key, item.sender) for item in simulation.store.read()])
     store.close()
     (tmp_path / "sao.yml").write_text("{}\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    assert main(["why", "ids"]) == 0
-    assert "other code upstream\n  orders was built with other code since: " in capsys.readouterr().out
-    assert main(["why", "unknown"]) == 0
-    assert "other code upstream" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "shown"), [("ids", True), ("unknown", False)])

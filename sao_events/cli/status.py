@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -208,12 +208,10 @@ def _show_why(context: Context, answer: Mapping[str, Any]) -> None:
             out.line(f"  {line}", "red")
     if answer["because"]:
         out.line("because", "bold")
-        for cause in answer["because"]:
-            _show_cause(context, cause, now, 1)
+        _show_causes(context, answer["because"], now, 1)
     elif answer["last_build_because"]:
         out.line("last built because", "bold")
-        for cause in answer["last_build_because"]:
-            _show_cause(context, cause, now, 1)
+        _show_causes(context, answer["last_build_because"], now, 1)
     if answer["held"]:
         out.line("landed, and not new", "bold")
         _show_held(context, answer["held"], "  ")
@@ -295,6 +293,16 @@ def _calendar(calendar: Mapping[str, Any]) -> list[str]:
     return [f"{line} ({calendar['timezone']})" for line in (*rules, *quiet, *fresh)]
 
 
+def _show_causes(context: Context, causes: Sequence[Mapping[str, Any]], now: float, depth: int) -> None:
+    """Each event once: a build may have brought new data and other code."""
+    told = set[int | None]()
+    for cause in causes:
+        seq = cause["event"]["seq"] if cause["event"] else None
+        if seq is None or seq not in told:
+            _show_cause(context, cause, now, depth)
+        told.add(seq)
+
+
 def _show_cause(context: Context, cause: Mapping[str, Any], now: float, depth: int) -> None:
     event, versions = cause["event"], ""
     if cause.get("now") is not None:
@@ -304,8 +312,7 @@ def _show_cause(context: Context, cause: Mapping[str, Any], now: float, depth: i
     else:
         when, who = clock(seconds_of(event["at"]), now), event["sender"]
         context.out.line(f"{'  ' * depth}{event['text']}{versions}: event {event['seq']} by {who} at {when}")
-    for inner in cause.get("because", ()):
-        _show_cause(context, inner, now, depth + 1)
+    _show_causes(context, cause.get("because", ()), now, depth + 1)
 
 
 def _build_row(build: Mapping[str, Any], now: float) -> list[str]:
