@@ -407,7 +407,9 @@ def test_a_test_is_its_definition() -> None:
     ("project", "counts"),
     [
         ("name: shop\n", False),
-        ("name: shop\ndispatch: [{macro_namespace: utils, search_order: [shop, utils]}]\n", False),
+        ("name: shop\ndispatch: [{macro_namespace: package, search_order: [shop, package]}]\n", False),
+        ("name: shop\ndispatch: [{macro_namespace: dbt_duckdb, search_order: [package, dbt_duckdb]}]\n", True),
+        ("name: shop\ndispatch: [{macro_namespace: \"{{ var('x') }}\", search_order: [shop, package]}]\n", True),
         ("name: shop\ndispatch: [{macro_namespace: dbt, search_order: [shop, package, dbt]}]\n", True),
         ("name: shop\ndispatch: [{macro_namespace: dbt, search_order: [shop, \"{{ var('x') }}\", dbt]}]\n", True),
         ("name: shop\ndispatch: [{macro_namespace: dbt, search_order: \"{{ var('x') }}\"}]\n", True),

@@ -41,7 +41,7 @@ class Macros:
     """
 
     def __init__(self, macros: Mapping[str, Any], adapter: str, overriding: Container[str] | None = None) -> None:
-        internal = {"dbt", *(f"dbt_{name}" for name in (adapter, *BASES.get(adapter, ())))}
+        internal = _internal(adapter)
         known = {_bare(macro["name"]) for macro in macros.values() if macro["package_name"] in internal}
         self.texts: dict[str, Text] = {}
         self._names: dict[str, list[str]] = {}
@@ -100,17 +100,28 @@ class Macros:
 
 def overriding(manifest: Mapping[str, Any], project: Mapping[str, Any]) -> frozenset[str] | None:
     """The packages whose macros dbt may call in the place of its own: the project, packages with nodes (for these), and
-    those that `dispatch` in the project's file leads to. None: nobody can tell.
+    those that `dispatch` in the project's file names for dbt's macros. None: nobody can tell.
     """
-    dispatch = project.get("dispatch") or []
-    orders = [it.get("search_order") for it in dispatch if isinstance(it, dict)]
-    led_to = [name for order in orders if isinstance(order, list) for name in order]
-    plain = len(orders) == len(dispatch) and all(isinstance(order, list) for order in orders) and "{" not in str(led_to)
-    root = (manifest.get("metadata") or {}).get("project_name")
-    if not (project and root and plain):
+    dispatch, metadata = project.get("dispatch") or [], manifest.get("metadata") or {}
+    root, internal = metadata.get("project_name"), _internal(metadata.get("adapter_type") or "")
+    if not (project and root and isinstance(dispatch, list)) or "{" in str([_leads(entry) for entry in dispatch]):
         return None
+    led_to = (name for space, order in map(_leads, dispatch) if space in internal for name in order)
     nodes = (node.get("package_name") for node in (manifest.get("nodes") or {}).values())
     return frozenset(map(str, (root, *nodes, *led_to)))
+
+
+def _leads(entry: Any) -> tuple[str, list[str]]:
+    """The namespace of an entry of `dispatch`, and the packages where dbt looks for its macros."""
+    if not isinstance(entry, dict):
+        return "{", []
+    order = entry.get("search_order")
+    return str(entry.get("macro_namespace")), order if isinstance(order, list) else [str(order)]
+
+
+def _internal(adapter: str) -> set[str]:
+    """The packages that come with dbt and its adapters."""
+    return {"dbt", *(f"dbt_{name}" for name in (adapter, *BASES.get(adapter, ())))}
 
 
 def _bare(name: str) -> str:
