@@ -10,6 +10,7 @@
 | what is told again changes nothing | `test_a_load_told_again...`, `test_laws_live`, `test_state`, `store_contract` |
 | it comes to rest | `History.rest` in both |
 | `settle` delays what an event asks for, by no more, and nothing else | `test_a_decision_waits_until...` |
+| in pieces of several nodes, as dbt gets them | `test_in_pieces_too...` |
 | crashes at every append | `test_killed_at_any_append_it_comes_to_rest` |
 
 Every history is a scenario: what hypothesis prints can be saved as a file and run with `sao-events simulate`. The
@@ -37,6 +38,7 @@ from sao_events.yamltext import Word
 from tests.histories import histories
 from tests.laws import History, decided, lawful, sound
 from tests.nightly import NIGHTLY
+from tests.pieces import InPieces
 
 MANY = 20 if NIGHTLY else 1
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -63,6 +65,27 @@ def test_at_rest_the_warehouse_is_sound(text: str) -> None:
     it.job()
     sound(it)
     lawful(it.log(), it.graphs(), it.scenario.settings)
+
+
+@quick(80)
+@given(histories())
+def test_in_pieces_too_and_what_dbt_skips_is_no_failure_of_dbt(text: str) -> None:
+    document = json.loads(text)
+    for block in document["tests"].values():
+        if len(block["on"]) == 1 and document["nodes"][block["on"][0]]["kind"] in ("table", "incremental", "view"):
+            block["kind"] = "unit"
+    note(json.dumps(document))
+    [scenario] = parse_scenarios(json.dumps(document), "random")
+    it = InPieces(scenario)
+    it.run()
+    it.rest()
+    if scenario.settings.trigger == "continuous":
+        sound(it)
+    it.job()
+    sound(it)
+    ends = [recorded.event for recorded in it.log() if isinstance(recorded.event, e.RunFinished)]
+    assert "error" not in {end.status for end in ends}
+    assert not it.engine.world.jobs
 
 
 @quick(60)
