@@ -138,7 +138,7 @@ class Interrupted(io.StringIO):
 class Loadable(Service):
     """A service that is looked up once."""
 
-    loads, load_error = 1, None
+    loads, load_error, loading = 1, None, False
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -179,6 +179,32 @@ def test_warnings_are_told_once_and_a_wait_until_another_day_with_its_date(tmp_p
     assert output.getvalue().count("warning an old one") == 1
     assert output.getvalue().count("warning orders: quite is not known") == 1
     assert "wait revenue until 2026-03-03 " in output.getvalue()
+
+
+def test_what_is_saved_while_the_project_is_read_is_told_once_it_was_read(tmp_path: Path) -> None:
+    output, service = io.StringIO(), Loadable(tmp_path)
+    follow = Follow(service, Console(file=output, width=200))  # type: ignore[arg-type]  # it looks like one
+    follow.begin()
+    follow.tell()
+
+    def told(*events: e.Event, loading: bool = False) -> list[str]:
+        before = len(output.getvalue())
+        service.record(*events)
+        service.loads, service.loading = service.loads + 1, loading
+        follow.tell()
+        return output.getvalue()[before:].splitlines()
+
+    graph = project().graph
+    rest = [node for node in graph.nodes.values() if node.id != MART]
+    data = project_to_bytes(replace(project(), graph=Graph(rest, graph.sources.values(), graph.tests.values())))
+    service.store.put_project(digest := project_digest(data), data)
+    one, two = (e.CodePushed(paths=(f"models/{name}.sql",)) for name in ("one", "two"))
+    nothing = "  no change of meaning: nothing to build"
+    assert told(one, two, loading=True) == ["saved models/one.sql", "saved models/two.sql"]
+    assert told(e.ProjectLoaded(digest)) == ["  gone revenue"]
+    assert told(one) == ["saved models/one.sql", nothing]
+    assert told(two, loading=True) == ["saved models/two.sql"]
+    assert told() == [nothing]
 
 
 def test_a_change_of_a_test_alone_is_told() -> None:

@@ -39,7 +39,10 @@ class Follow:
         self.loads = 0
         self.error: str | None = None
         self.load_error: str | None = None
-        self.saved = False
+        self.saved, self.told = (
+            False,
+            False,
+        )  # something was saved that was not read so far; since then changes were told
         self.warned: tuple[str, ...] = ()
         self.asked: tuple[str, ...] = ()
         self.building: dict[str, float] = {}
@@ -72,8 +75,9 @@ class Follow:
             self._tell(recorded)
         if loads != self.loads:
             self.loads = loads
-            self._tell_load(self.service.load_error)
-            self.saved = False
+            later = self.service.loading  # what was saved while the project was read is read again
+            self._tell_load(self.service.load_error, later)
+            self.saved = self.saved and later
             self._stand()
         if self.service.error != self.error:
             self.error = self.service.error
@@ -83,7 +87,7 @@ class Follow:
         """What people call a node."""
         return self.graph.nodes[node].name if self.graph and node in self.graph.nodes else node
 
-    def _tell_load(self, error: str | None) -> None:
+    def _tell_load(self, error: str | None, later: bool) -> None:
         """What came of looking the project up; that it is as bad as before is said to who has just saved something."""
         if error and (self.saved or error != self.load_error):
             stays = "; what was loaded before stays in force" if self.graph else ""
@@ -91,7 +95,7 @@ class Follow:
             self._quote(error)
         elif self.load_error and not error:
             self._say("the project can be loaded again")
-        elif self.saved and not error:
+        elif self.saved and not (error or later or self.told):
             self._say("  no change of meaning: nothing to build")
         self.load_error = error
 
@@ -105,7 +109,7 @@ class Follow:
     def _tell(self, recorded: Recorded) -> None:
         event = recorded.event
         if isinstance(event, e.CodePushed):
-            self.saved = True
+            self.saved, self.told = True, False
             self._say(f"[bold]saved[/bold] {escape(listed(event.paths, {}, MOST) or event.ref or 'code')}")
         elif isinstance(event, e.ProjectLoaded):
             self._tell_project(event)
@@ -120,7 +124,7 @@ class Follow:
         self._warn(event.warnings)
         if before is None or not self.saved:
             return
-        self.saved = False
+        self.told = True
         said = changes(before, graph)
         for line in said[:MOST]:
             self._say(f"  {escape(line)}")
