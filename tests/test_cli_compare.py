@@ -194,6 +194,13 @@ MANIFESTS: dict[str, tuple[Any, str]] = {
         "the graph has a cycle: model.x -> model.y -> model.x",
     ),
     "a node twice": (manifest(model("model.x"), model("model.x")), "two nodes of the name model.x"),
+    "a relation twice": (
+        manifest(
+            {**model("model.x"), "relation_name": '"db"."main"."x"'},
+            {**model("model.y"), "relation_name": '"db"."main"."X"'},
+        ),
+        'two nodes make "db"."main"."X": model.x and model.y',
+    ),
     "a policy": (manifest(model("x", state={"lag_tolerance": "1"})), "'1' is not a duration"),
     "nodes that are none": (manifest({"unique_id": "x", "name": "x"}), "nodes: entry 0 has no resource_type"),
     "another type": (

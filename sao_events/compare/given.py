@@ -12,6 +12,7 @@ from sao_events.compare.trace import Durations, Trace, measured
 from sao_events.compare.tracefile import read_trace
 from sao_events.core import events as e
 from sao_events.core.errors import DbtError, GraphError, PolicyError, UsageError
+from sao_events.core.graph import Graph
 from sao_events.core.policy import Settings
 from sao_events.core.project import Project, project_from_bytes
 from sao_events.scenario import Scenario, read_scenarios
@@ -85,12 +86,24 @@ def _read(manifest: Path, settings: Settings, variables: Mapping[str, Any] | Non
 
     body = read_strictly(manifest)
     try:
-        return read_project(body, vars=variables or {}, default=settings.default_config)
+        project = read_project(body, vars=variables or {}, default=settings.default_config)
+        _check_relations(project.graph)
+        return project
     except (DbtError, GraphError, PolicyError) as error:
         raise type(error)(f"{manifest}: {error.message}", hint=error.hint) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         said = f"{manifest} is not as dbt writes it: {type(error).__name__}: {error}"
         raise DbtError(said, hint="write it anew with dbt parse") from None
+
+
+def _check_relations(graph: Graph) -> None:
+    """Raises GraphError where two nodes make one relation, as dbt does: each would build over the other for ever."""
+    made: dict[str, str] = {}
+    for node in graph.nodes.values():
+        if node.relation and not node.id.startswith("function."):
+            first = made.setdefault(node.relation.casefold(), node.id)
+            if first != node.id:
+                raise GraphError(f"two nodes make {node.relation}: {first} and {node.id}", about=node.id)
 
 
 def _recording(log: Path | None, state_dir: Path | None) -> Recording | None:
