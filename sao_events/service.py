@@ -76,12 +76,13 @@ class Service:
             self.store: Store = open_store(str(self.config.state_dir / "state.db"))
             undo.callback(self.store.close)
             self.dbt = Builds(self.config, keep_fd=self.lock.fd, notify=self._nudged.set)
+            subjects, nudge = [Relations(self.config.relations)], self._nudged.set
+            self.looks = Looks(subjects, self.dbt, self.clock, self.view, self._concluded, nudge)
             self._open_engine()
             self.deployer = Deployer(self.config, self.dbt, self.store, self._world, self.clock)
             self.deployer.on_head = self._saw_head
             self.prober = Prober(self.dbt, self.clock, self.view, self.submit, lambda: self.dbt.folder)
             self.cleaner = Cleaner(self)
-            self.looks = Looks([Relations(self.config.relations)], self.dbt, self.clock, self.view, self._concluded)
             if self.config.git and self.config.previews:
                 self.pulls = Pulls(self.config, self.store, self.view, self._told)
             undo.pop_all()
@@ -96,9 +97,8 @@ class Service:
         """Stop the builds politely (they count as interrupted, no failed attempt), write a checkpoint, close
         everything. Takes dbt's grace and a little more; may be called again.
         """
-        self._stopping.set()
-        self._nudged.set()
-        self._load_asked.set()
+        for flag in (self._stopping, self._nudged, self._load_asked):
+            flag.set()
         try:
             for close in (self.deployer.close, self.prober.close, self.looks.close, self.cleaner.close):
                 close()
@@ -213,7 +213,7 @@ class Service:
     def _open_engine(self) -> None:
         world = remembered(self.store, self.clock.now())
         engine = Engine(self.store, self.dbt, self.clock, self.settings, world=world)
-        engine.on_event = self._noted
+        engine.on_event, engine.looked = self._noted, self.looks.looked
         with self._changed:
             self._engine, self._world, self._project = engine, engine.world, engine.project
             self._fit(engine.project)

@@ -375,6 +375,22 @@ def test_what_comes_back_with_its_source_has_new_data_unless_a_look_would_tell()
     assert len(bench.builder.pieces) == 3
 
 
+def test_a_job_is_decided_once_the_warehouse_was_looked_at_for_it() -> None:
+    bench = Bench(Graph([node("m", "a"), node("n", "b")], [A, B]))
+    bench.step()
+    bench.done()
+    looked = set[str]()
+    bench.engine.looked = looked.__contains__
+    bench.add(e.JobRequested("j", "job", bench.clock.now()), e.DataLanded("a"))
+    bench.step(after=1)
+    assert len(bench.builder.pieces) == 1
+    bench.add(e.RelationDropped("n"))
+    looked.add("j")
+    bench.step()
+    assert set(bench.builder.pieces[-1].nodes) == {"m", "n"}
+    assert [run.job for run in bench.engine.world.runs.values()] == ["j"]
+
+
 def on_postgres(*nodes: Node) -> Graph:
     return Graph(nodes, [A, B], adapter="postgres")
 

@@ -12,6 +12,7 @@ import pytest
 
 from sao_events.config import load_config
 from sao_events.core import events as e
+from sao_events.ports import Draft
 from sao_events.service import Service
 from tests.dbt_projects import write_project
 from tests.nightly import ADAPTERS
@@ -109,6 +110,18 @@ def schema(shop: Shop) -> str:
 def test_a_view_that_is_gone_is_built_again_alone(shop: Shop) -> None:
     shop.execute("drop view v")
     assert shop.look() == ({"v"}, {"v"})
+    assert shop.look() == (set(), set())
+
+
+def test_a_job_looks_before_it_decides(shop: Shop) -> None:
+    """The interval is a day: nothing else would look."""
+    shop.execute("drop view v")
+    before, now = shop.service.store.last(), shop.service.clock.now()
+    shop.service.submit([Draft(e.JobRequested("j", "job", now, ("model.tiny.v",)), now, sender="test")]).result()
+    until(lambda: any(isinstance(it.event, e.JobFinished) for it in shop.service.store.read(before)), "the job", SLOWLY)
+    events = [recorded.event for recorded in shop.service.store.read(before)]
+    [run] = [event for event in events if isinstance(event, e.RunStarted)]
+    assert (run.job, run.nodes) == ("j", {"model.tiny.v": "relation_missing"})
     assert shop.look() == (set(), set())
 
 

@@ -94,7 +94,6 @@ def _here(context: Context, service: Service, job: JobRequested, asked: bool = F
     followed = Followed.begin(service.store, job.job, context.config, context.out.aside)
     try:
         _await_project(service)
-        service.looks.look()
         if not asked:
             _append(service.store, job, context)
         while not followed.look():

@@ -58,6 +58,7 @@ class Engine:
         self.error: str | None = None
         self.hold = 0.0
         self.on_event: Callable[[Recorded], None] = lambda recorded: None
+        self.looked: Callable[[str], bool] = lambda job: True  # whether the warehouse was looked at for a job
         self._read_project = read_project
         self._asks: list[float] = []
         self._wake: float | None = None
@@ -128,15 +129,18 @@ class Engine:
     # Runs
 
     def _free(self, now: float) -> bool:
-        return self._buildable() and now >= self.hold and len(self.runs) < self.settings.max_concurrent_runs
+        free = self._buildable() and now >= self.hold and len(self.runs) < self.settings.max_concurrent_runs
+        return free and ((job := self._next_job()) is None or self.looked(job.id))
 
     def _buildable(self) -> bool:
         return self.world.project is not None and self.builder.ready(self.world.project)
 
-    def _start_job(self) -> bool:
-        now = self.clock.now()
+    def _next_job(self) -> Job | None:
         taken = {run.job.id for run in self.runs.values() if run.job}
-        job = next((job for job in self.world.jobs.values() if job.id not in taken), None)
+        return next((job for job in self.world.jobs.values() if job.id not in taken), None)
+
+    def _start_job(self) -> bool:
+        now, job = self.clock.now(), self._next_job()
         if job is None or self.project is None or not self._free(now):
             return False
         decided = plan(self.project.graph, self.world, self.settings, now, job=job)
@@ -168,8 +172,7 @@ class Engine:
     def _start(
         self, nodes: tuple[str, ...], tests: tuple[str, ...], decisions: dict[str, Decision], job: Job | None
     ) -> None:
-        seq = self.world.seq
-        run = f"r{seq + 1}"
+        seq, run = self.world.seq, f"r{self.world.seq + 1}"
         reasons = {name: decisions[name].reason.value for name in nodes}
         active = self.runs[run] = ActiveRun(run, job, set(nodes), set(tests))
         self._append(e.RunStarted(run, reasons, tests, job.id if job else None, f"job {job.name}" if job else "event"))

@@ -1,4 +1,4 @@
-"""The service's looks at the warehouse: at intervals, in a thread of its own, all that is due in one question.
+"""The service's looks at the warehouse: at intervals and before each job, in a thread of its own, all in one question.
 
 What is looked for is a `Subject`; a look asks for all subjects that are due over one connection, between builds where
 the warehouse takes one process at a time. What comes of it is recorded while the engine holds still, so that what is
@@ -54,7 +54,7 @@ class Asked(Warehouse, Protocol):
 
 class Looks:
     """Looks for `subjects` in the warehouse of the project in force. `view` is what is on record, `record` adds what a
-    judge says of the record as it is then.
+    judge says of the record as it is then; `notify` is told when that is done.
     """
 
     def __init__(
@@ -64,28 +64,48 @@ class Looks:
         clock: Clock,
         view: Callable[[], AbstractContextManager[View]],
         record: Callable[[Judge], None],
+        notify: Callable[[], None],
     ) -> None:
         self.subjects, self.warehouse, self.clock, self.view, self.record = subjects, warehouse, clock, view, record
-        self._closed = threading.Event()
+        self.notify = notify
+        self._closed, self._woken = threading.Event(), threading.Event()
         self._one = threading.Lock()
+        self._asked: str | None = None  # the job that waits for a look
+        self._answered: str | None = None  # the one that had it last
+
+    def looked(self, job: str) -> bool:
+        """Whether the warehouse was looked at for this job; if not, it will be at once. Does not block."""
+        if self._answered == job or all(subject.due() is None for subject in self.subjects):
+            return True
+        if self._asked != job:
+            self._asked = job
+            self._woken.set()
+        return False
 
     def close(self) -> None:
         """Look no more; what is being asked ends with the builders."""
         self._closed.set()
+        self._woken.set()
 
     def run(self) -> None:
-        """Look at short intervals whether something is due, until `close`."""
-        while not self._closed.wait(PAUSE):
+        """Look at short intervals whether something is due, and when a job asks, until `close`."""
+        while not self._closed.is_set():
+            self._woken.wait(PAUSE)
+            self._woken.clear()
+            job = self._asked
             try:
-                self.look()
+                self.look(asked=job != self._answered)
             except Exception:
                 LOG.exception("the warehouse could not be looked at")
+            if job != self._answered:
+                self._answered = job
+                self.notify()
 
-    def look(self) -> None:
-        """Look for what is due. Returns when what was seen, by another thread too, is on record."""
+    def look(self, asked: bool = True) -> None:
+        """Look for what is due, or for all, where somebody has `asked`. Returns when what was seen is on record."""
         with self._one:
             now = self.clock.now()
-            due = [subject for subject in self.subjects if (at := subject.due()) is not None and at <= now]
+            due = [it for it in self.subjects if (at := it.due()) is not None and (asked or at <= now)]
             if not due or self._closed.is_set():
                 return
             with self.view() as view:
