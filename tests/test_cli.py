@@ -348,6 +348,7 @@ def test_simulate_shows_the_warnings_of_a_policy(tmp_path: Path, capsys: pytest.
     ("arguments", "words"),
     [
         (("why", "ordes"), ["there is no node ordes", "did you mean orders?"]),
+        (("why", "raw.orders"), ["raw.orders is a source, not a node", "sao-events events --node raw.orders"]),
         (("clear", "mrt"), ["there is no node mrt", "did you mean mart?"]),
         (("clear", "qqqqq"), ["there is no node qqqqq", "there are, for example: broken, mart, orders, stg"]),
         (("clear",), ["either the names of nodes or --all"]),

@@ -11,7 +11,7 @@ from sao_events.config import Config
 from sao_events.core.errors import SaoError, UsageError
 from sao_events.core.events import Recorded
 from sao_events.core.evolve import evolve
-from sao_events.core.named import resolve_node
+from sao_events.core.named import resolve_node, resolve_source
 from sao_events.core.project import Project, project_from_bytes
 from sao_events.core.state import World
 from sao_events.deploy.deployer import tracked
@@ -103,6 +103,9 @@ def _node_id(project: Project, name: str) -> str:
     found = resolve_node(project, name)
     if isinstance(found, str):
         return found
+    if isinstance(resolve_source(project, name), str):
+        hint = f"sao-events events --node {name} shows what came of it, sao-events status what is known of its loads"
+        raise UsageError(f"{name} is a source, not a node", hint=hint)
     raise no_such("node", name, found, project.graph.nodes)
 
 
