@@ -627,6 +627,29 @@ def test_a_virtual_clock_does_not_run_backwards() -> None:
         clock.set(9.0)
 
 
+def test_what_is_built_is_new_to_those_who_read_it_as_a_source() -> None:
+    written, seed = replace(A, relation="raw.a"), replace(node("seed", kind="seed"), relation="raw.a")
+    bench = Bench(graph(written, B, seed, node("m", "a"), node("n", "b")))
+    bench.step()
+    bench.done()
+    bench.done()
+    assert [piece.nodes for piece in bench.builder.pieces[1:]] == [("m",)], "dbt may have built it before the seed"
+    bench.load(graph(written, B, replace(seed, own=Code("other")), node("m", "a"), node("n", "b")))
+    bench.step(after=1.0)
+    bench.done()
+    bench.done()
+    assert [piece.nodes for piece in bench.builder.pieces[2:]] == [("seed",), ("m",)]
+    assert not bench.engine.busy
+
+
+def test_what_reads_its_own_relation_as_a_source_comes_to_rest() -> None:
+    bench = Bench(graph(replace(A, relation="raw.a"), replace(node("m", "a"), relation="raw.a")))
+    bench.step()
+    bench.done()
+    bench.step(after=1.0)
+    assert (len(bench.builder.pieces), bench.engine.busy) == (1, False)
+
+
 # Tests
 
 

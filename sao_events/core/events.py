@@ -114,7 +114,7 @@ class DataLanded(Event):
     `partial`: the loader did not come to a good end. Without `counts` it is on record and makes nothing new. What
     belongs to the load `load` is new once every source in `together` has landed under the same load id. `size` in
     bytes; `replaces`: the whole content was exchanged; `scope`: what the sender spoke of, a `table`, `schema` or
-    `connection` or `file`, or `probe` where nobody sent it: it was looked for.
+    `connection` or `file`, `probe` where nobody sent it: it was looked for, or `node` where a node wrote it.
     """
 
     source: str

@@ -96,8 +96,8 @@ class Engine:
 
     # The log
 
-    def _append(self, event: Event) -> None:
-        self.store.append([Draft(event, self.clock.now())])
+    def _append(self, *events: Event) -> None:
+        self.store.append([Draft(event, self.clock.now()) for event in events])
         self._catch_up()
 
     def _catch_up(self) -> bool:
@@ -342,7 +342,7 @@ class Engine:
         words = report.words or report.status
         if report.status == "success":
             run.built.add(report.node)
-            self._append(flight.built(run.id, report, self._look(flight, run)))
+            self._append(flight.built(run.id, report, self._look(flight, run)), *flight.landed(report.node))
             proving = self.proving if self.proving and self.proving.graph is flight.graph else None
             for test in self.proving.due(run, flight) if self.proving else ():
                 self._prove(run, test, proving)

@@ -56,6 +56,10 @@ class Flight:
         now = checks.positions(self.graph, world, test)
         return {name: self.positions.get(name, at) + (name in ahead) for name, at in now.items()}
 
+    def landed(self, node: str) -> list[e.DataLanded]:
+        """The events for what a node that was built has written, where it is read as a source."""
+        return [e.DataLanded(source, scope="node") for source in self.graph.read_as_sources.get(node, ())]
+
     def built(self, run: str, report: NodeEnded, look: Look) -> e.NodeBuilt:
         """The event for a node that was built, before it is on record. The content counts as another where what stood
         there is not certain, or somebody may have read it in between.
