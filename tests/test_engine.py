@@ -642,8 +642,32 @@ def test_what_is_built_is_new_to_those_who_read_it_as_a_source() -> None:
     assert not bench.engine.busy
 
 
+def test_rows_that_are_as_they_were_are_not_new_to_those_who_read_them_as_a_source() -> None:
+    written, seed = replace(A, relation="raw.a"), replace(node("seed", "b"), relation="raw.a")
+    bench = Bench(graph(written, B, seed, node("m", "a")))
+    bench.step()
+    bench.done()
+    bench.done()
+    bench.add(e.DataLanded("b"))
+    bench.step(after=1.0)
+    piece = bench.builder.pieces[-1]
+    bench.step(NodeBegan(piece.id, "seed"), NodeEnded(piece.id, "seed", "success", same_content=True))
+    bench.step(PieceEnded(piece.id))
+    assert [event.source for event in bench.log(e.DataLanded)] == ["a", "b"]  # type: ignore[attr-defined]
+
+
 def test_what_reads_its_own_relation_as_a_source_comes_to_rest() -> None:
     bench = Bench(graph(replace(A, relation="raw.a"), replace(node("m", "a"), relation="raw.a")))
+    bench.step()
+    bench.done()
+    bench.step(after=1.0)
+    assert (len(bench.builder.pieces), bench.engine.busy) == (1, False)
+
+
+def test_what_read_each_other_as_sources_come_to_rest() -> None:
+    sources = replace(A, relation="raw.a"), replace(B, relation="raw.b")
+    m, n = replace(node("m", "a"), relation="raw.b"), replace(node("n", "b"), relation="raw.a")
+    bench = Bench(graph(*sources, m, n))
     bench.step()
     bench.done()
     bench.step(after=1.0)

@@ -152,6 +152,12 @@ def test_the_last_days_begin_with_what_was_on_record() -> None:
     ]  # fmt: skip
 
 
+def test_what_a_node_has_written_is_left_to_its_builds() -> None:
+    told = e.DataLanded("raw.x"), e.DataLanded("raw.y", scope="node"), e.DataLanded("raw.y", scope="probe")
+    log = log_of((0, e.ProjectLoaded("p")), *((1, event) for event in told), (2, e.RunFinished("r", "success")))
+    assert [item.event for item in trace_of(Recording(log, {"p": SHOP}, "test")).happenings[1:]] == [told[0], told[2]]
+
+
 def test_a_log_without_its_project_needs_one_given() -> None:
     recording = Recording(log_of((0, e.ProjectLoaded("p")), (1, e.DataLanded("raw.x"))), {}, "log.json")
     with pytest.raises(

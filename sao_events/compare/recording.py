@@ -73,7 +73,7 @@ def trace_of(
     outside = [
         Draft(item.event, item.at, sender=item.sender)
         for item in events
-        if isinstance(item.event, FROM_OUTSIDE) and start <= item.at < end
+        if isinstance(item.event, FROM_OUTSIDE) and start <= item.at < end and not _of_a_build(item.event)
     ]
     return Trace(
         start,
@@ -83,6 +83,11 @@ def trace_of(
         measured(events),
         tuple(item for item in events if item.at < start),
     )
+
+
+def _of_a_build(event: e.Event) -> bool:
+    """What a node has written where it is read as a source: the engine says so again when that is built."""
+    return isinstance(event, e.DataLanded) and event.scope == "node"
 
 
 def _project(digest: str, recording: Recording, stand_in: Project | None) -> Project:

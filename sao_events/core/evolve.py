@@ -92,7 +92,7 @@ def _data_landed(world: World, recorded: Recorded, event: e.DataLanded) -> None:
         _hold(world, event.source, Held("empty", landed))
     elif _is_first(world, event) or ends:
         _count(world, event.source, landed, ends)
-    if event.scope != "probe" and not world.source(event.source).sent:
+    if event.scope not in ("probe", "node") and not world.source(event.source).sent:
         world.sources[event.source] = replace(world.source(event.source), sent=True)
 
 

@@ -220,14 +220,18 @@ class Graph:
     @cached_property
     def read_as_sources(self) -> dict[str, tuple[str, ...]]:
         """The sources that are the relation of a node: it is read without being referred to, a seed for example. One
-        that the node itself is made of is left out: it would never come to rest.
+        that the node itself is made of, also by way of others, is left out: it would never come to rest.
         """
         found: dict[str, list[str]] = {}
         for source in self.sources.values():
             if source.relation:
                 found.setdefault(source.relation, []).append(source.id)
         written = {node.id: found[node.relation] for node in self.nodes.values() if node.relation in found}
-        return {name: tuple(it for it in of if name not in self.descendants([it])) for name, of in written.items()}
+        if not written:
+            return {}
+        onward = {name: (*self.readers.get(name, ()), *of) for name, of in written.items()}
+        steps = {**self.readers, **onward}
+        return {name: tuple(it for it in of if name not in self._closure([it], steps)) for name, of in written.items()}
 
     @cached_property
     def tests_of(self) -> dict[str, tuple[str, ...]]:

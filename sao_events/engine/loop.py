@@ -342,7 +342,7 @@ class Engine:
         words = report.words or report.status
         if report.status == "success":
             run.built.add(report.node)
-            self._append(flight.built(run.id, report, self._look(flight, run)), *flight.landed(report.node))
+            self._append(*flight.built(run.id, report, self._look(flight, run)))
             proving = self.proving if self.proving and self.proving.graph is flight.graph else None
             for test in self.proving.due(run, flight) if self.proving else ():
                 self._prove(run, test, proving)

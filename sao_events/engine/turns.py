@@ -56,18 +56,15 @@ class Flight:
         now = checks.positions(self.graph, world, test)
         return {name: self.positions.get(name, at) + (name in ahead) for name, at in now.items()}
 
-    def landed(self, node: str) -> list[e.DataLanded]:
-        """The events for what a node that was built has written, where it is read as a source."""
-        return [e.DataLanded(source, scope="node") for source in self.graph.read_as_sources.get(node, ())]
-
-    def built(self, run: str, report: NodeEnded, look: Look) -> e.NodeBuilt:
-        """The event for a node that was built, before it is on record. The content counts as another where what stood
-        there is not certain, or somebody may have read it in between.
+    def built(self, run: str, report: NodeEnded, look: Look) -> list[e.Event]:
+        """The event for a node that was built, before it is on record, and what is new where it is read as a source.
+        The content counts as another where what stood there is not certain, or somebody may have read it in between.
         """
         graph, state = self.graph, look.world.node(report.node)
         same = report.same_content or (report.content is not None and report.content == state.hashed.content)
         same = same and state.certain and self.beside.isdisjoint(data_readers(graph, report.node))
-        return e.NodeBuilt(
+        landed = [] if same else graph.read_as_sources.get(report.node, ())
+        built = e.NodeBuilt(
             run,
             report.node,
             report.seconds,
@@ -80,6 +77,7 @@ class Flight:
             hashing=report.hashing,
             spared=spared(graph, look.world, look.settings, look.now, report.node, look.job) if same else {},
         )
+        return [built, *(e.DataLanded(source, scope="node") for source in landed)]
 
 
 @dataclass(slots=True)

@@ -187,7 +187,7 @@ def sources(view: View, known: Names) -> list[dict[str, Any]]:
             **_load(state),
             "event": state.event,
         }
-        kind = {"static": source.static, "view": source.view, "signal": signal(source, probe, view.world)}
+        kind = {"static": source.static, "view": source.view, "signal": _signal(view, source, probe)}
         held = _held(view.world, source.id, state.held, known) if state.held else None
         more = {"held": held, "probe": _probe(view, probe), "freshness": _freshness(view, source)}
         found.append({"source": source.id, "name": source.name, **kind, **seen, **more})
@@ -209,8 +209,15 @@ def silent(view: View) -> list[str]:
         return []
     asked = probes(view.project, view.settings.probe_every)
     found = view.project.graph.sources.values()
-    unknown = (source for source in found if signal(source, asked.get(source.id), view.world) is None)
+    unknown = (source for source in found if _signal(view, source, asked.get(source.id)) is None)
     return [source.name for source in unknown if not source.view]
+
+
+def _signal(view: View, source: Source, probe: Probe | None) -> str | None:
+    """`signal`, or `node` where nothing else tells of what a node writes."""
+    assert view.project is not None
+    written = any(source.id in of for of in view.project.graph.read_as_sources.values())
+    return signal(source, probe, view.world) or ("node" if written else None)
 
 
 def _probe(view: View, probe: Probe | None) -> dict[str, Any] | None:

@@ -145,7 +145,7 @@ def reasons(run: Mapping[str, Any]) -> str:
 
 def told_by(source: Mapping[str, Any]) -> str:
     """What tells of new data in a source, in words, and how often it is looked at."""
-    words = {"static": "declared as static", "sent": "its senders", None: "nothing"}
+    words = {"static": "declared as static", "sent": "its senders", "node": "the node that writes it", None: "nothing"}
     signal, probe = source["signal"], source["probe"]
     said: str = words.get(signal, signal)
     return f"{said}; a look every {span(probe['every'])}" if probe else said
