@@ -126,6 +126,15 @@ def test_a_failed_test_is_in_the_result(tmp_path: Path) -> None:
     assert "test t_orders: fail" in told
 
 
+def test_what_a_failed_test_of_a_source_holds_back_is_skipped(tmp_path: Path) -> None:
+    rest = "  t_raw: {on: [raw.orders]}\n" + ALL.replace("{at: +1h,", "{at: +1h, fail_test: t_raw}, {at: +1h,")
+    followed, _ = follow(tmp_path, rest, "second")
+    assert followed.status == "failed"
+    assert {name: status for name, (_, _, status, _) in outcome(followed).items()} == {
+        "stg": "reused", "orders": "skipped", "mart": "skipped", "items": "reused",
+    }  # fmt: skip
+
+
 def test_a_job_with_nothing_to_do_ends_well(tmp_path: Path) -> None:
     rest = "events: [{at: +0m, job: first}, {at: +1h, job: second}]\nexpect: {until: +2h}\n"
     followed, _ = follow(tmp_path, rest, "second")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sao_events.config import Config
+from sao_events.core import checks
 from sao_events.core import events as e
 from sao_events.core.decision import Action, Decision
 from sao_events.core.events import Recorded
@@ -145,8 +146,13 @@ class Followed:
         return {**named, **result, "reused": True, "proven": list(state.proven) if state else []}
 
     def _failed(self) -> set[str]:
+        """Nodes that were not built or have failed a test, and sources that have."""
+        assert self.project is not None
         broken = {name for name, event in self.nodes.items() if not isinstance(event, e.NodeBuilt)}
-        return broken | {name for test in self.tests.values() for name in test.fails}
+        tests, sources = self.project.graph.tests, self.project.graph.sources
+        failed = [tests[it.test] for it in self.tests.values() if it.status in checks.FAILED and it.test in tests]
+        read = {name for test in failed for name in test.reads if name in sources}
+        return broken.union(read, *(test.fails for test in self.tests.values()))
 
     def _outcome(self, name: str, failed: set[str]) -> dict[str, Any]:
         assert self.plan is not None
@@ -156,7 +162,9 @@ class Followed:
             return {"status": event.status, "seconds": event.seconds, "message": event.message}
         if event is not None:
             return {"status": "interrupted", "seconds": None, "message": None}
-        above = self.project.graph.ancestors([name]) - {name}
+        graph = self.project.graph
+        nodes = graph.ancestors([name])
+        above = nodes.union(*(graph.nodes[it].reads for it in nodes)) - {name}
         stopped = self.status in ("error", "interrupted") or bool(failed & above)
         skipped = self.plan.decisions[name].action is Action.blocked or (name in self.plan.nodes and stopped)
         return {"status": "skipped" if skipped else "reused", "seconds": None, "message": None}
