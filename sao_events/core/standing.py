@@ -46,6 +46,11 @@ class Standing:
         """`Plan.wakes` of the last plan."""
         return self._kept.final.wakes.first() if self._kept else None
 
+    @property
+    def turns(self) -> float | None:
+        """The instant before which the last plan stays the same while time alone passes; None for ever."""
+        return earliest(self.wakes, self._kept.final.blocked.first()) if self._kept else None
+
 
 class _Kept:
     """What is kept of one graph, world and settings: the pass, where there are lazy nodes also one that does without
@@ -168,7 +173,7 @@ class _Pass:
     def __init__(self, reach: _Reach, look: Look, held: dict[str, float | None]) -> None:
         self.reach, self.look = reach, look
         look.held = held
-        self.wakes, self.turns = _Instants(), _Instants()
+        self.wakes, self.turns, self.blocked = _Instants(), _Instants(), _Instants()
         self.falling: dict[str, tuple[str, ...]] = {}
         self.fall_with: dict[str, set[str]] = {}
 
@@ -203,8 +208,11 @@ class _Pass:
         if with_ := self.fall_with.get(name):
             look.fallen[name] = max(with_, key=place)
         falling = take(look, name, claimed)
-        self.wakes.set(name, look.decisions[name].eligible_at)
-        self.turns.set(name, turns_at(look, name))
+        decision, turn = look.decisions[name], turns_at(look, name)
+        self.wakes.set(name, decision.eligible_at)
+        self.turns.set(name, turn)
+        # Blocked, it blocks its readers; in its quiet hours it only waits, and they are built.
+        self.blocked.set(name, turn if decision.action is Action.blocked else None)
         changed = {*self.falling.get(name, ())} ^ {*falling}
         for view in changed:
             self.fall_with.setdefault(view, set()).symmetric_difference_update((name,))

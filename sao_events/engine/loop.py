@@ -161,7 +161,7 @@ class Engine:
         claimed = {name for run in self.runs.values() for name in (*run.unfinished(), *run.untested(graph))}
         decided = self.standing.plan(graph, self.world, self.settings, now, claimed)
         self.decisions = decided.decisions
-        self._asks, self._wake, self._refresh = [at for at in self._asks if at > now], self.standing.wakes, False
+        self._asks, self._wake, self._refresh = [at for at in self._asks if at > now], self.standing.turns, False
         self._reported = False
         asked = asked or opened(graph, self.world, self.settings, now, decided.nodes)
         if not asked or not (decided.nodes or decided.tests):
