@@ -186,7 +186,8 @@ class Live(RuleBasedStateMachine):
             if decision.action is not Action.reuse or not it.graph.nodes[name].built or name in warehouse.started:
                 continue
             assert warehouse.exists(name), f"{name} is reused and not there"
-            lost = any(it.engine.world.node(up).interrupted for up in it.graph.feeds[name] if up in it.graph.nodes)
+            feeds = [it.engine.world.node(up) for up in it.graph.feeds[name] if up in it.graph.nodes]
+            lost = any(state.interrupted or state.doubtful for state in feeds)
             if not lost and all(map(warehouse.readable, it.graph.upstreams[name])):
                 same = warehouse.read(name) == warehouse.made_now(name)
                 assert same or held_in_a_view(it.graph, warehouse, name), f"{name} is reused, but a build changes it"
