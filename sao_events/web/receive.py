@@ -42,7 +42,7 @@ class DataEvents:
         at = self.backend.clock.now()
         landings = read_landings(body, at)
         if not landings:
-            await send_json(send, 200, {"events": [], "ignored": "the load failed"})
+            await send_json(send, 200, {"ignored": "the load failed"})
             return
         ids = await self.sources.ids([landing.name for landing in landings])
         if ids is None:
