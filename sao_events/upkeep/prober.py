@@ -23,12 +23,10 @@ from sao_events.core.state import World
 from sao_events.ports import Clock, Draft, Warehouse
 from sao_events.report import SILENT, View, silent
 
-LOG = logging.getLogger("sao_events.core.probes")
+LOG = logging.getLogger("sao_events.probes")
 SECONDS = 30.0  # that a statement may take
-IDLE, PATIENCE = (
-    3600.0,
-    2,
-)  # seconds between looks at whether there is anything to look at; failures before one is told of
+IDLE = 3600.0  # seconds between looks at whether there is anything to look at
+PATIENCE = 2  # failures before one is told of
 Submit = Callable[[Sequence[Draft]], "Future[list[Recorded | None]]"]
 
 
