@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 from rich.console import Console
@@ -141,17 +142,20 @@ class Loadable(Service):
     loads, load_error, loading = 1, None, False
 
 
+def followed(service: Loadable, output: IO[str]) -> Follow:
+    return Follow(service, Console(file=output, width=200))  # type: ignore[arg-type]  # it looks like one
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_line_that_is_interrupted_is_written_once(tmp_path: Path, times: int) -> None:
     output, service = Interrupted("rest", times), Loadable(tmp_path)
     service.record(e.ProjectLoaded("digest"))
-    console = Console(file=output, width=200)
-    follow = Follow(service, console)  # type: ignore[arg-type]  # it looks like one
+    follow = followed(service, output)
     service.record(e.CodePushed(paths=("models/rest.sql",)), e.CodePushed(paths=("models/more.sql",)))
     with pytest.raises(KeyboardInterrupt):
         follow.run()
     if times == 1:  # who presses twice does not wait for what is left to be said
-        console.print("stopping")
+        follow.console.print("stopping")
         assert output.getvalue().count("models/rest.sql") == 1
         assert output.getvalue().count("models/more.sql") == 1
     else:
@@ -168,7 +172,7 @@ def test_warnings_are_told_once_and_a_wait_until_another_day_with_its_date(tmp_p
     service.build("r0", {STG: None, FCT: None, MART: None})
     service.record(e.DataLanded(ORDERS))
     service.build("r1", {FCT: None})
-    follow = Follow(service, Console(file=output, width=200))  # type: ignore[arg-type]  # it looks like one
+    follow = followed(service, output)
     follow.begin()
     assert output.getvalue().splitlines() == ["warning an old one"]
     data = project_to_bytes(replace(loaded, warnings=("an old one", "orders: quite is not known")))
@@ -183,7 +187,7 @@ def test_warnings_are_told_once_and_a_wait_until_another_day_with_its_date(tmp_p
 
 def test_what_is_saved_while_the_project_is_read_is_told_once_it_was_read(tmp_path: Path) -> None:
     output, service = io.StringIO(), Loadable(tmp_path)
-    follow = Follow(service, Console(file=output, width=200))  # type: ignore[arg-type]  # it looks like one
+    follow = followed(service, output)
     follow.begin()
     follow.tell()
 

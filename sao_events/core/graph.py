@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from heapq import heappop, heappush
+from itertools import chain
 from typing import TypeVar
 
 from sao_events.core.errors import GraphError
@@ -232,6 +233,11 @@ class Graph:
         onward = {name: (*self.readers.get(name, ()), *of) for name, of in written.items()}
         steps = {**self.readers, **onward}
         return {name: tuple(it for it in of if name not in self._closure([it], steps)) for name, of in written.items()}
+
+    @cached_property
+    def written_by_nodes(self) -> frozenset[str]:
+        """The sources in `read_as_sources`."""
+        return frozenset(chain.from_iterable(self.read_as_sources.values()))
 
     @cached_property
     def tests_of(self) -> dict[str, tuple[str, ...]]:

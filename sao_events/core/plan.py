@@ -202,9 +202,9 @@ def drops(look: Look, name: str) -> tuple[str, ...]:
 
 def drops_on_record(look: Look, name: str, aside: Collection[str]) -> tuple[str, ...]:
     """`drops`, and those of the views `aside` that stand on `name`, or on what falls with it, as they were built."""
-    falling = drops(look, name)
-    if not (aside and _replaces(look, name)):
-        return falling
+    if not _replaces(look, name):
+        return ()
+    falling = look.graph.falling.get(name, ())
     found, todo = dict.fromkeys((name, *falling)), [name, *falling]
     while todo:
         below = todo.pop()

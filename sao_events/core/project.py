@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from sao_events.core.claims import Claim
@@ -18,6 +19,7 @@ from sao_events.core.windows import calendar_from_json, calendar_to_json
 # Folders in one that hold what dbt, git, Python or we have made.
 IGNORED_FOLDERS = frozenset({"target", "logs", "dbt_packages", ".git", ".sao", ".venv", "__pycache__", "node_modules"})
 
+KEPT = 20  # graphs
 Graphs = Callable[[str], Graph]  # of a project that was in force, by the digest that its load is recorded with
 
 
@@ -67,8 +69,8 @@ def project_from_bytes(data: bytes) -> Project:
 
 
 def graphs_of(read: Callable[[str], bytes]) -> Graphs:
-    """The graphs of projects on record, by their digests; `read` gives a project as bytes."""
-    return lambda digest: project_from_bytes(read(digest)).graph
+    """The graphs of projects on record, by their digests; `read` gives a project as bytes. The last ones are kept."""
+    return lru_cache(maxsize=KEPT)(lambda digest: project_from_bytes(read(digest)).graph)
 
 
 def project_digest(data: bytes) -> str:

@@ -172,7 +172,8 @@ class Engine:
     def _start(
         self, nodes: tuple[str, ...], tests: tuple[str, ...], decisions: dict[str, Decision], job: Job | None
     ) -> None:
-        seq, run = self.world.seq, f"r{self.world.seq + 1}"
+        seq = self.world.seq
+        run = f"r{seq + 1}"
         reasons = {name: decisions[name].reason.value for name in nodes}
         active = self.runs[run] = ActiveRun(run, job, set(nodes), set(tests))
         self._append(e.RunStarted(run, reasons, tests, job.id if job else None, f"job {job.name}" if job else "event"))
@@ -358,19 +359,10 @@ class Engine:
         if test is None or report.status in ("skipped", "interrupted"):
             return
         flight.open_tests.discard(report.test)
-        failed = report.status in checks.FAILED
-        run.failed |= failed
-        flight.failed.update((test.id,) if failed else ())
-        seen = flight.seen(self.world, test, failed)
-        blamed = checks.blamed(flight.graph, test, run.built) if failed else ()
-        fails = tuple(name for name in blamed if name not in flight.open_nodes)  # what dbt will not begin is `_refused`
-        versions = {name: flight.versions[name] for name in seen if name in flight.versions} if failed else {}
-        definition = checks.definition(flight.graph, test)
-        self._append(
-            e.TestFinished(
-                run.id, test.id, report.status, definition, seen, versions, fails, report.message, report.seconds
-            )
-        )
+        if report.status in checks.FAILED:
+            run.failed = True
+            flight.failed.add(test.id)
+        self._append(flight.tested(run, self.world, test, report))
 
     def _piece_ended(self, run: ActiveRun, flight: Flight, report: PieceEnded) -> None:
         for name in sorted(flight.open_nodes):
@@ -380,12 +372,14 @@ class Engine:
             elif report.status == "done" and (test := refused_by(flight, name)):
                 self._refused(run, flight, name, test)
         del run.flights[report.piece]
-        again, unexplained = left_undone(flight, self._look(flight, run))
         if report.status != "done":
             run.stop(report.status, report.message)
-        elif unexplained:
+            return
+        look = self._look(flight, run)
+        again, unexplained = left_undone(flight, look)
+        if unexplained:
             run.stop("error", f"dbt ended without building {', '.join(unexplained)}")
-        elif unexplained := not_run(run, flight, self._look(flight, run)):
+        elif unexplained := not_run(run, flight, look):
             run.stop("error", f"dbt ended without running {', '.join(unexplained)}")
         else:  # decided again: what must be built from what failed is blocked, what only lies below it is not
             run.nodes |= again

@@ -20,7 +20,7 @@ from sao_events.core.nodes import UNIT, Test
 from sao_events.core.plan import aside, data_readers, decide_also, drops, drops_on_record, part, unreadable
 from sao_events.core.policy import Settings
 from sao_events.core.state import Job, World
-from sao_events.ports import NodeEnded, Piece
+from sao_events.ports import NodeEnded, Piece, TestEnded
 
 
 @dataclass(slots=True)
@@ -48,7 +48,24 @@ class Flight:
         self.aside = aside(look) if self.aside is None else self.aside
         return drops_on_record(look, node, self.aside)
 
-    def seen(self, world: World, test: Test, failed: bool) -> dict[str, int]:
+    def tested(self, run: ActiveRun, world: World, test: Test, report: TestEnded) -> e.TestFinished:
+        """The event for a test that has ended, before it is on record."""
+        failed = report.status in checks.FAILED
+        seen = self._seen(world, test, failed)
+        blamed = checks.blamed(self.graph, test, run.built) if failed else ()
+        return e.TestFinished(
+            run.id,
+            test.id,
+            report.status,
+            checks.definition(self.graph, test),
+            seen,
+            {name: self.versions[name] for name in seen if name in self.versions} if failed else {},
+            tuple(name for name in blamed if name not in self.open_nodes),  # what dbt does not begin then is refused
+            report.message,
+            report.seconds,
+        )
+
+    def _seen(self, world: World, test: Test, failed: bool) -> dict[str, int]:
         """Where everything stood that the test looked at. A unit test that passed in front of the build of its model,
         as dbt has it, holds for what that build leaves.
         """
@@ -313,23 +330,23 @@ def as_it_stands(
 
 def refused_by(flight: Flight, name: str) -> Test | None:
     """The unit test that failed on a node in its piece: dbt runs it before the node, which it does not begin then."""
-    return next((test for test in _failed_tests(flight) if test.kind == "unit" and name in test.reads), None)
+    return next((test for test in _failed_tests(flight) if test.kind == UNIT and name in test.reads), None)
 
 
 def left_undone(flight: Flight, look: Look) -> tuple[set[str], list[str]]:
     """Nodes that dbt skipped: those below something in the piece that failed, which it skips at any distance, what lies
     between them and is not built included; and those that it had no reason to skip.
     """
-    graph, explained, others = flight.graph, set[str](), list[str]()
-    open_nodes = flight.open_nodes & graph.nodes.keys()
-    for name in graph.sort(open_nodes):
-        above = graph.ancestors(graph.nodes[name].reads)
-        gated = any(all(it in above or it in graph.sources for it in test.reads) for test in _failed_tests(flight))
-        if gated or not above.isdisjoint(flight.failed | open_nodes) or look.lacking(name):
-            explained.add(name)
-        else:
-            others.append(name)
-    return explained, others
+    graph, open_nodes = flight.graph, flight.open_nodes & flight.graph.nodes.keys()
+    below = graph.descendants(reader for it in flight.failed | open_nodes for reader in graph.readers.get(it, ()))
+    gates = [set(test.reads) - graph.sources.keys() for test in _failed_tests(flight)]
+
+    def explained(name: str) -> bool:
+        above = graph.ancestors(graph.nodes[name].reads) if gates else set[str]()
+        return name in below or any(gate <= above for gate in gates) or bool(look.lacking(name))
+
+    found = {name for name in open_nodes if explained(name)}
+    return found, graph.sort(open_nodes - found)
 
 
 def _failed_tests(flight: Flight) -> list[Test]:

@@ -6,7 +6,6 @@ What is told of a build is what stood in the log when it began: nothing that cam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from sao_events.core import events as e
@@ -36,7 +35,7 @@ class Causes:
     ) -> None:
         """`graphs`: the projects on record; without, code counts as brought by the newest load."""
         self.graph, self.world, self.decisions, self.find, self.known = graph, world, decisions, find, known
-        self.graphs = lru_cache(maxsize=DEEP)(graphs) if graphs else None
+        self.graphs = graphs
         self.seen: set[str] = set()
 
     def of(self, node: str) -> list[dict[str, Any]]:

@@ -216,8 +216,7 @@ def silent(view: View) -> list[str]:
 def _signal(view: View, source: Source, probe: Probe | None) -> str | None:
     """`signal`, or `node` where nothing else tells of what a node writes."""
     assert view.project is not None
-    written = any(source.id in of for of in view.project.graph.read_as_sources.values())
-    return signal(source, probe, view.world) or ("node" if written else None)
+    return signal(source, probe, view.world) or ("node" if source.id in view.project.graph.written_by_nodes else None)
 
 
 def _probe(view: View, probe: Probe | None) -> dict[str, Any] | None:

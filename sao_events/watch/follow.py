@@ -39,10 +39,8 @@ class Follow:
         self.loads = 0
         self.error: str | None = None
         self.load_error: str | None = None
-        self.saved, self.told = (
-            False,
-            False,
-        )  # something was saved that was not read so far; since then changes were told
+        self.saved = False  # whether something was saved that was not read so far
+        self.told = False  # whether changes were told since then
         self.warned: tuple[str, ...] = ()
         self.asked: tuple[str, ...] = ()
         self.building: dict[str, float] = {}
